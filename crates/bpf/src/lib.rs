@@ -1,0 +1,1 @@
+//! Plan to eBPF instructions: assembler, listing, checker, interpreter. Never does I/O.

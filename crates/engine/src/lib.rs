@@ -1,0 +1,1 @@
+//! Makes a plan true on this machine, and reads the ledger back.

@@ -1,0 +1,1 @@
+//! The enterprise network of the lab in namespaces: hosts, servers, traffic, scenarios.

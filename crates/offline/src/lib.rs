@@ -1,0 +1,1 @@
+//! Makes a plan true over capture files, in virtual time. No system calls beyond files.

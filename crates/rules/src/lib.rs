@@ -1,0 +1,7 @@
+//! The rule languages and their one form.
+//!
+//! Whatever language a rule was written in, what remains of it is a [`form::Program`]: `form` runs it
+//! over a frame, and the emitter of the `bpf` crate lowers the same program to instructions.
+//! Never does I/O.
+
+pub mod form;

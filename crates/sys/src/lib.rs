@@ -1,0 +1,1 @@
+//! Every system call, and the only unsafe code.

@@ -1,0 +1,7 @@
+//! Bytes and headers: frames, link types, capture formats (bytes in, records out), one-line printing.
+//!
+//! Never does I/O, never reads a clock, never allocates in proportion to anything but its input.
+
+mod frame;
+
+pub use frame::{Frame, LinkType, MacAddress, Tag, Vlan};
