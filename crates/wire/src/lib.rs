@@ -2,6 +2,7 @@
 //!
 //! Never does I/O, never reads a clock, never allocates in proportion to anything but its input.
 
+pub mod capture;
 mod frame;
 
 pub use frame::{Frame, LinkType, MacAddress, Tag, Vlan};
