@@ -1,0 +1,173 @@
+//! What a sensor should have seen against what it saw.
+//!
+//! The expectation is a list of sides: the wire frames that entered by one way, in order. A sensor must
+//! have seen every one of them once and nothing else, each side in its order, none above the MTU and no
+//! checksum broken. Never does I/O.
+
+use std::collections::BTreeMap;
+
+use crate::checksum::{self, Verdict};
+
+/// The frames that entered by one way, as they should have been on the wire.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Side {
+    /// Where they were seen: `perimeter.lan tx`.
+    pub name: String,
+    /// In the order in which they were sent.
+    pub frames: Vec<Vec<u8>>,
+}
+
+/// A property that was looked at, and how it stood.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
+pub struct Check {
+    /// Whether it holds.
+    pub ok: bool,
+    /// What was looked at, with the numbers.
+    pub what: String,
+    /// What is wrong, where it does not hold.
+    pub problem: Option<String>,
+}
+
+impl Check {
+    /// A property that holds where `problem` is `None`.
+    pub fn new(what: impl Into<String>, problem: Option<String>) -> Self {
+        Self { ok: problem.is_none(), what: what.into(), problem }
+    }
+
+    /// Two numbers that must be equal.
+    pub fn equal(what: impl Into<String>, (left, left_count): (&str, u64), (right, right_count): (&str, u64)) -> Self {
+        let problem = (left_count != right_count)
+            .then(|| format!("{left} says {left_count}, {right} says {right_count}"));
+        Self::new(what, problem)
+    }
+}
+
+/// How many differences are described before the rest is only counted.
+const DESCRIBED: usize = 3;
+
+/// Looks at what one observer saw. `describe` puts a frame in a line.
+pub fn seen(
+    observer: &str,
+    seen: &[&[u8]],
+    sides: &[Side],
+    mtu: u32,
+    describe: &dyn Fn(&[u8]) -> String,
+) -> Vec<Check> {
+    let expected: Vec<String> = sides.iter().map(|side| format!("{} from {}", side.frames.len(), side.name)).collect();
+    vec![
+        Check::new(
+            format!("{observer}: {} frames, byte for byte: {}", seen.len(), expected.join(", ")),
+            differences(seen, sides, describe),
+        ),
+        Check::new(format!("{observer}: in order within each side"), disorder(seen, sides)),
+        Check::new(format!("{observer}: no frame above {mtu} octets of payload"), oversize(seen, mtu, describe)),
+        Check::new(format!("{observer}: every checksum right"), broken(seen, describe)),
+    ]
+}
+
+/// Frames that are missing, and frames that nobody sent or that came twice.
+fn differences(seen: &[&[u8]], sides: &[Side], describe: &dyn Fn(&[u8]) -> String) -> Option<String> {
+    let mut balance: BTreeMap<&[u8], i64> = BTreeMap::new();
+    for frame in sides.iter().flat_map(|side| &side.frames) {
+        *balance.entry(frame).or_default() += 1;
+    }
+    for frame in seen {
+        *balance.entry(frame).or_default() -= 1;
+    }
+    let missing: Vec<(&[u8], i64)> = balance.iter().filter(|(_, n)| **n > 0).map(|(f, n)| (*f, *n)).collect();
+    let extra: Vec<(&[u8], i64)> = balance.iter().filter(|(_, n)| **n < 0).map(|(f, n)| (*f, -*n)).collect();
+    let tell = |what: &str, frames: &[(&[u8], i64)]| {
+        let total: i64 = frames.iter().map(|(_, count)| count).sum();
+        let lines: Vec<String> = frames.iter().take(DESCRIBED).map(|(frame, _)| describe(frame)).collect();
+        format!("{total} {what} ({})", lines.join("; "))
+    };
+    match (missing.as_slice(), extra.as_slice()) {
+        ([], []) => None,
+        (missing, []) => Some(tell("missing", missing)),
+        ([], extra) => Some(tell("too many", extra)),
+        (missing, extra) => Some(format!("{}, {}", tell("missing", missing), tell("too many", extra))),
+    }
+}
+
+/// The first side whose frames do not stand in its order.
+///
+/// A side is in order where its frames, in order, are found from left to right among those seen. Frames that
+/// several sides have alike (a broadcast on several links) may be taken for each other, which hides no
+/// reordering of frames that differ.
+fn disorder(seen: &[&[u8]], sides: &[Side]) -> Option<String> {
+    sides.iter().find_map(|side| {
+        let mut rest = seen.iter();
+        let found = side.frames.iter().position(|frame| !rest.any(|other| *other == frame.as_slice()));
+        found.map(|at| format!("{}: frame {} of {} is not after the one before it", side.name, at + 1, side.frames.len()))
+    })
+}
+
+fn oversize(seen: &[&[u8]], mtu: u32, describe: &dyn Fn(&[u8]) -> String) -> Option<String> {
+    let limit = usize::try_from(mtu).ok()? + 14;
+    let above = |frame: &[u8]| {
+        let tag = wire::Frame::ethernet(frame).is_some_and(|frame| frame.outer_tag().is_some());
+        frame.len() > limit + if tag { wire::Tag::LEN } else { 0 }
+    };
+    first(seen, above, describe)
+}
+
+fn broken(seen: &[&[u8]], describe: &dyn Fn(&[u8]) -> String) -> Option<String> {
+    first(seen, |frame| checksum::verify(frame) == Verdict::Wrong, describe)
+}
+
+fn first(seen: &[&[u8]], bad: impl Fn(&[u8]) -> bool, describe: &dyn Fn(&[u8]) -> String) -> Option<String> {
+    let frames: Vec<&&[u8]> = seen.iter().filter(|frame| bad(frame)).collect();
+    let one = frames.first()?;
+    Some(format!("{} frames, the first of {} octets: {}", frames.len(), one.len(), describe(one)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn side(name: &str, frames: &[&[u8]]) -> Side {
+        Side { name: name.to_owned(), frames: frames.iter().map(|frame| frame.to_vec()).collect() }
+    }
+
+    fn problems(seen_frames: &[&[u8]], sides: &[Side]) -> Vec<String> {
+        let describe = |frame: &[u8]| format!("{frame:?}");
+        seen("ids", seen_frames, sides, 1500, &describe).into_iter().filter_map(|check| check.problem).collect()
+    }
+
+    #[test]
+    fn two_sides_may_interleave_in_any_way() {
+        let sides = [side("a", &[&[1], &[2]]), side("b", &[&[3], &[4]])];
+        assert!(problems(&[&[3], &[1], &[4], &[2]], &sides).is_empty());
+        assert!(problems(&[&[1], &[2], &[3], &[4]], &sides).is_empty());
+    }
+
+    #[test]
+    fn a_swap_within_a_side_is_told() {
+        let sides = [side("a", &[&[1], &[2]])];
+        assert_eq!(problems(&[&[2], &[1]], &sides), ["a: frame 2 of 2 is not after the one before it"]);
+    }
+
+    #[test]
+    fn what_is_missing_and_what_is_too_many_is_told() {
+        let sides = [side("a", &[&[1], &[2]])];
+        assert_eq!(problems(&[&[1]], &sides)[0], "1 missing ([2])");
+        assert_eq!(problems(&[&[1], &[2], &[2]], &sides), ["1 too many ([2])"]);
+        assert_eq!(problems(&[&[1], &[9]], &sides)[0], "1 missing ([2]), 1 too many ([9])");
+    }
+
+    #[test]
+    fn the_same_frame_on_two_links_is_two_frames() {
+        let sides = [side("a", &[&[7]]), side("b", &[&[7]])];
+        assert!(problems(&[&[7], &[7]], &sides).is_empty());
+        assert_eq!(problems(&[&[7]], &sides), ["1 missing ([7])"]);
+    }
+
+    #[test]
+    fn a_frame_above_the_mtu_is_told_and_a_tag_does_not_count() {
+        let long = [0u8; 1515];
+        assert!(problems(&[&long], &[side("a", &[&long])])[0].starts_with("1 frames, the first of 1515"));
+        let mut tagged = [0u8; 1518];
+        tagged[12] = 0x81;
+        assert!(problems(&[&tagged], &[side("a", &[&tagged])]).is_empty());
+    }
+}
