@@ -2,6 +2,8 @@
 //!
 //! Pure data. The plan knows no devices: those are expanded before it exists.
 
+pub(crate) mod devices;
+
 use std::collections::BTreeSet;
 use std::fmt;
 

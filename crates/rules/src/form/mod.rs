@@ -3,9 +3,13 @@
 //! A [`Program`] is a list of steps in order. Every step whose test holds acts; a frame that any step
 //! blocks is not passed, and its copies are still made (a sensor should see what was stopped).
 
+mod text;
+
 use std::collections::BTreeSet;
 
 use wire::{Frame, Vlan};
+
+pub use text::{ShownVlans, TestError, vlan_range};
 
 /// Index of a rule in the plan's table of rules.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -1,0 +1,36 @@
+//! The keys and kinds of a config: what each kind takes, and what to say of those it does not.
+
+/// Kinds of device that this release has, with the keys that each takes beside [`COMMON`].
+pub(super) const KINDS: [(&str, &[&str]); 8] = [
+    ("tap", &["link", "monitors"]),
+    ("port-aggregator", &["link", "monitors"]),
+    ("dual-port-aggregator", &["link", "monitors"]),
+    ("regeneration", &["link", "monitors"]),
+    ("span-regeneration", &["spans", "monitors"]),
+    ("link-aggregator", &["links", "spans", "monitors"]),
+    ("bond", &["spans", "interface"]),
+    ("watch", &["interfaces", "direction", "monitors"]),
+];
+
+/// Kinds that are described and not in this release.
+pub(super) const LATER: [&str; 3] = ["matrix", "distributor", "hub"];
+
+/// Keys that every device takes.
+pub(super) const COMMON: [&str; 3] = ["name", "kind", "vlans"];
+
+/// Keys of an entry of `[ports]`.
+pub(super) const PORT: [&str; 4] = ["interface", "rate", "buffer", "attach"];
+
+/// Keys of the file.
+pub(super) const TOP: [&str; 2] = ["ports", "device"];
+
+/// "name, kind, vlans, link and monitors".
+pub(super) fn of_kind(kind: &str) -> Vec<&'static str> {
+    let own = KINDS.iter().find(|(name, _)| *name == kind).map_or(&[][..], |(_, keys)| keys);
+    COMMON.iter().chain(own).copied().collect()
+}
+
+/// The kinds that take a key.
+pub(super) fn kinds_with(key: &str) -> Vec<&'static str> {
+    KINDS.iter().filter(|(_, keys)| keys.contains(&key)).map(|(name, _)| *name).collect()
+}

@@ -1,0 +1,198 @@
+//! The config file: text -> typed values, each with the octets it came from, every problem at once.
+//!
+//! Decoded by hand from the spanned table, so that each message has a place and no key is ignored.
+//! Never looks at the machine: whether an interface exists is not its business.
+
+mod decode;
+mod device;
+mod keys;
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use wire::Vlan;
+
+use crate::plan::{Attach, Queue, Role, devices};
+use crate::problem::{Problems, Report};
+
+/// The longest config, octets.
+pub const TEXT_MAX: usize = 1 << 20;
+
+/// A value and the octets it came from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct At<T> {
+    /// The value.
+    pub value: T,
+    /// Octets of the text.
+    pub span: Range<usize>,
+}
+
+/// A name and where it stands.
+pub type Name = At<String>;
+
+/// A config that makes sense.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// `[ports]`, in the order of the file.
+    pub ports: Vec<Port>,
+    /// Each `[[device]]`, in the order of the file.
+    pub devices: Vec<Device>,
+}
+
+/// An entry of `[ports]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Port {
+    /// The user's name.
+    pub name: Name,
+    /// The Linux interface.
+    pub interface: Name,
+    /// How programs are attached; [`Attach::Auto`] where nothing is said.
+    pub attach: Attach,
+    /// Rate and buffer, where a rate is given; its span is the rate's.
+    pub queue: Option<At<Queue>>,
+}
+
+/// A `[[device]]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Device {
+    /// Its name: what its copies are counted under.
+    pub name: Name,
+    /// Its `[[device]]`.
+    pub header: Range<usize>,
+    /// The VLANs it copies; `None`: every frame.
+    pub vlans: Option<BTreeSet<Vlan>>,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// Two names that belong together: a link, or the monitors of its two directions.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pair {
+    /// The first.
+    pub first: Name,
+    /// The second.
+    pub second: Name,
+}
+
+/// A device, and what its kind needs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// `tap`: each direction to a monitor of its own.
+    Tap {
+        /// The link.
+        link: Pair,
+        /// For each pair: what enters at the first end, at the second.
+        monitors: Vec<Pair>,
+    },
+    /// `port-aggregator`: both directions to one monitor.
+    PortAggregator {
+        /// The link.
+        link: Pair,
+        /// One.
+        monitors: Vec<Name>,
+    },
+    /// `dual-port-aggregator`: both directions to each of two monitors.
+    DualPortAggregator {
+        /// The link.
+        link: Pair,
+        /// Two.
+        monitors: Vec<Name>,
+    },
+    /// `regeneration`: each pair a complete set.
+    Regeneration {
+        /// The link.
+        link: Pair,
+        /// For each pair: what enters at the first end, at the second.
+        monitors: Vec<Pair>,
+    },
+    /// `span-regeneration`: the first SPAN port to the first of each pair, the second to the second.
+    SpanRegeneration {
+        /// The SPAN ports.
+        spans: Pair,
+        /// The pairs.
+        monitors: Vec<Pair>,
+    },
+    /// `link-aggregator`: every source to each monitor.
+    LinkAggregator {
+        /// What is aggregated.
+        from: Inputs,
+        /// Where to.
+        monitors: Vec<Name>,
+    },
+    /// `bond`: SPAN ports become one virtual interface.
+    Bond {
+        /// The SPAN ports.
+        spans: Vec<Name>,
+        /// The interface that is made; a monitor of that name.
+        interface: Name,
+    },
+    /// `watch`: interfaces of this host.
+    Watch {
+        /// Names of ports or of Linux interfaces.
+        interfaces: Vec<Name>,
+        /// Which way.
+        direction: Ways,
+        /// Where to.
+        monitors: Vec<Name>,
+    },
+}
+
+/// What a link aggregator aggregates.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Inputs {
+    /// Both directions of each link.
+    Links(Vec<Pair>),
+    /// SPAN ports.
+    Spans(Vec<Name>),
+}
+
+/// Which frames of a watched interface are copied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ways {
+    /// Those it receives.
+    Rx,
+    /// Those it sends.
+    Tx,
+    /// Both.
+    Both,
+}
+
+/// A device as far as it could be read: names are looked up even where a key is missing.
+pub(crate) struct Draft {
+    /// Its name, or an invented one where that could not be read.
+    pub(crate) name: Name,
+    pub(crate) header: Range<usize>,
+    /// Every port it names, and as what.
+    pub(crate) uses: Vec<(Name, Role)>,
+    /// The whole, where nothing is missing.
+    pub(crate) device: Option<Device>,
+}
+
+/// An entry of `[ports]` as far as it could be read: a broken one still has its name.
+pub(crate) struct PortDraft {
+    pub(crate) name: Name,
+    pub(crate) port: Option<Port>,
+}
+
+/// Everything as far as it could be read.
+pub(crate) struct Drafts {
+    pub(crate) ports: Vec<PortDraft>,
+    pub(crate) devices: Vec<Draft>,
+}
+
+/// Reads a config.
+///
+/// # Errors
+/// Everything that is wrong with it: syntax, keys, types, names, roles, copies, limits.
+pub fn parse(file_name: &str, text: &str) -> Result<Config, Problems> {
+    let mut report = Report::new(text);
+    let drafts = decode::drafts(text, &mut report);
+    let _ = devices::expand(file_name, &drafts, &mut report);
+    report.finish(file_name)?;
+    Ok(Config {
+        ports: drafts.ports.into_iter().filter_map(|draft| draft.port).collect(),
+        devices: drafts.devices.into_iter().filter_map(|draft| draft.device).collect(),
+    })
+}
+
+pub(crate) use decode::drafts;

@@ -1,0 +1,419 @@
+//! What the user asked for in terms that know no devices: ports with one role each, links, and copies
+//! from sources to sinks. Whatever makes no sense is refused where it is added, and says why.
+//!
+//! Never parses and never prints; [`Model::plan`] is the only way out.
+
+mod nonsense;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rules::form::{Action, CopyIndex, Program, RuleId, Step, Test};
+use wire::{LinkType, Vlan};
+
+use crate::names;
+use crate::plan::{
+    Attach, Copy, Direction, Hook, Pass, Plan, Point, Port, PortId, Queue, Role, Rule, Sink, SinkId,
+};
+
+pub use nonsense::Nonsense;
+
+/// The most ports of one plan: ids have 16 bits, and each port may have two hooks.
+pub const PORTS_MAX: usize = 1024;
+/// The most rules of one plan.
+pub const RULES_MAX: usize = 1024;
+/// The most copies of one plan, counted by hook: bounds every table that is indexed by 16 bits.
+pub const COPIES_MAX: usize = 8192;
+
+/// A port before its role is known.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewPort {
+    /// The user's name.
+    pub name: String,
+    /// The Linux interface.
+    pub interface: String,
+    /// How programs are attached.
+    pub attach: Attach,
+    /// Capacity; only a monitor port has one.
+    pub queue: Option<Queue>,
+}
+
+/// Two network ports: what enters one leaves by the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Link {
+    a: PortId,
+    b: PortId,
+}
+
+impl Link {
+    /// A link of two ports.
+    ///
+    /// # Errors
+    /// Of a port to itself.
+    pub fn new(a: PortId, b: PortId) -> Result<Self, Nonsense> {
+        if a == b { Err(Nonsense::LinkToItself) } else { Ok(Self { a, b }) }
+    }
+}
+
+/// Which of a source's frames are copied.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Selector {
+    /// All.
+    All,
+    /// Those whose outer tag names one of these VLANs.
+    Vlans(BTreeSet<Vlan>),
+}
+
+impl Selector {
+    /// Those of some VLANs.
+    ///
+    /// # Errors
+    /// Of none.
+    pub fn vlans(ids: BTreeSet<Vlan>) -> Result<Self, Nonsense> {
+        if ids.is_empty() { Err(Nonsense::SelectsNothing) } else { Ok(Self::Vlans(ids)) }
+    }
+
+    fn test(&self) -> Test {
+        match self {
+            Self::All => Test::Always,
+            Self::Vlans(ids) => Test::Vlan(ids.clone()),
+        }
+    }
+}
+
+/// Where copies are taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// Both directions of a link.
+    Link(Link),
+    /// What enters this port of a link.
+    Direction(PortId),
+    /// What a SPAN port receives.
+    Span(PortId),
+    /// What crosses a watched interface this way.
+    Watched(PortId, Direction),
+}
+
+impl Place {
+    /// The points at which its frames are judged, in order.
+    fn points(self) -> Vec<Point> {
+        let enters = |port| Point { port, direction: Direction::In };
+        match self {
+            Self::Link(Link { a, b }) => vec![enters(a), enters(b)],
+            Self::Direction(port) | Self::Span(port) => vec![enters(port)],
+            Self::Watched(port, direction) => vec![Point { port, direction }],
+        }
+    }
+
+    fn role(self) -> Role {
+        match self {
+            Self::Link(_) | Self::Direction(_) => Role::Network,
+            Self::Span(_) => Role::Span,
+            Self::Watched(..) => Role::Watched,
+        }
+    }
+}
+
+/// Anything that can be copied from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Source {
+    /// Where.
+    pub place: Place,
+    /// Which frames.
+    pub selector: Selector,
+}
+
+/// A port with the role it was given, and the rule that gave it.
+struct Claimed {
+    port: NewPort,
+    role: Option<(Role, RuleId)>,
+}
+
+/// A copy at one hook.
+struct Wanted {
+    rule: RuleId,
+    selector: Selector,
+    to: PortId,
+}
+
+/// What is wanted, so far.
+#[derive(Default)]
+pub struct Model {
+    ports: Vec<Claimed>,
+    names: BTreeMap<String, PortId>,
+    interfaces: BTreeMap<String, PortId>,
+    rules: Vec<Rule>,
+    /// The other end of each network port's link.
+    peers: BTreeMap<PortId, PortId>,
+    /// What is copied at each point, in the order in which it was asked for.
+    copies: BTreeMap<Point, Vec<Wanted>>,
+    count: usize,
+}
+
+impl Model {
+    /// A port of that name.
+    pub fn named(&self, name: &str) -> Option<PortId> {
+        self.names.get(name).copied()
+    }
+
+    /// The port that is this interface.
+    pub fn on_interface(&self, interface: &str) -> Option<PortId> {
+        self.interfaces.get(interface).copied()
+    }
+
+    /// What a port was added as.
+    pub fn port(&self, id: PortId) -> &NewPort {
+        &self.ports[usize::from(id.0)].port
+    }
+
+    /// The role that a port was given, and by which rule.
+    pub fn role(&self, id: PortId) -> Option<(Role, RuleId)> {
+        self.ports[usize::from(id.0)].role
+    }
+
+    /// A rule of this model.
+    pub fn rule(&self, id: RuleId) -> &Rule {
+        &self.rules[id.0 as usize]
+    }
+
+    /// Adds a port.
+    ///
+    /// # Errors
+    /// A name or an interface that cannot be or is taken, or one port too many.
+    pub fn add_port(&mut self, port: NewPort) -> Result<PortId, Nonsense> {
+        if let Some(flaw) = names::port_flaw(&port.name).or_else(|| names::interface_flaw(&port.interface)) {
+            return Err(Nonsense::Name(flaw));
+        }
+        if self.names.contains_key(&port.name) {
+            return Err(Nonsense::NameTaken(port.name));
+        }
+        if let Some(other) = self.on_interface(&port.interface) {
+            let taken_by = self.port(other).name.clone();
+            return Err(Nonsense::InterfaceTaken { interface: port.interface, by: taken_by });
+        }
+        let full = Nonsense::TooMany { what: "ports", most: PORTS_MAX };
+        let id = u16::try_from(self.ports.len()).map_err(|_| full.clone())?;
+        if self.ports.len() == PORTS_MAX {
+            return Err(full);
+        }
+        self.names.insert(port.name.clone(), PortId(id));
+        self.interfaces.insert(port.interface.clone(), PortId(id));
+        self.ports.push(Claimed { port, role: None });
+        Ok(PortId(id))
+    }
+
+    /// Adds a rule: what copies are counted under.
+    ///
+    /// # Errors
+    /// A label that is taken, or one rule too many.
+    pub fn add_rule(&mut self, rule: Rule) -> Result<RuleId, Nonsense> {
+        let full = Nonsense::TooMany { what: "devices", most: RULES_MAX };
+        let id = u32::try_from(self.rules.len()).map_err(|_| full.clone())?;
+        if self.rules.len() == RULES_MAX {
+            return Err(full);
+        }
+        self.rules.push(rule);
+        Ok(RuleId(id))
+    }
+
+    /// Gives a port its role. A port has one, however many rules use it.
+    ///
+    /// # Errors
+    /// Where it has another.
+    pub fn claim(&mut self, port: PortId, role: Role, rule: RuleId) -> Result<(), Nonsense> {
+        let claimed = &mut self.ports[usize::from(port.0)];
+        match claimed.role {
+            Some((has, by)) if has != role => {
+                let port = claimed.port.name.clone();
+                Err(Nonsense::Role { port, has, by: self.rule(by).clone(), wants: role })
+            }
+            Some(_) => Ok(()),
+            None => {
+                claimed.role = Some((role, rule));
+                Ok(())
+            }
+        }
+    }
+
+    /// Joins two network ports.
+    ///
+    /// # Errors
+    /// A link of a port to itself, or of a port that another link has.
+    pub fn add_link(&mut self, a: PortId, b: PortId) -> Result<Link, Nonsense> {
+        let link = Link::new(a, b)?;
+        for (port, peer) in [(a, b), (b, a)] {
+            if let Some(has) = self.peers.get(&port).filter(|has| **has != peer) {
+                let (port, has) = (self.port(port).name.clone(), self.port(*has).name.clone());
+                return Err(Nonsense::TwoLinks { port, has });
+            }
+        }
+        self.peers.extend([(a, b), (b, a)]);
+        Ok(link)
+    }
+
+    /// Adds a copy from a source to a monitor port.
+    ///
+    /// # Errors
+    /// A source or a sink of another role, the same copy twice, or one copy too many.
+    pub fn add_copy(&mut self, rule: RuleId, source: &Source, to: PortId) -> Result<(), Nonsense> {
+        let (port, wants) = (self.ports[usize::from(to.0)].port.name.clone(), Role::Monitor);
+        match self.role(to) {
+            Some((Role::Monitor | Role::Virtual, _)) => {}
+            Some((has, by)) => return Err(Nonsense::Role { port, has, by: self.rule(by).clone(), wants }),
+            None => self.claim(to, Role::Monitor, rule)?,
+        }
+        for point in source.place.points() {
+            self.claim(point.port, source.place.role(), rule)?;
+            if self.count == COPIES_MAX {
+                return Err(Nonsense::TooMany { what: "copies", most: COPIES_MAX });
+            }
+            let same = |copy: &&Wanted| copy.to == to && copy.selector == source.selector;
+            if let Some(same) = self.copies.get(&point).and_then(|there| there.iter().find(same)) {
+                let (from, by) = (self.port(point.port).name.clone(), self.rule(same.rule).clone());
+                return Err(Nonsense::SameCopy { from, to: port, by });
+            }
+            let wanted = Wanted { rule, selector: source.selector.clone(), to };
+            self.copies.entry(point).or_default().push(wanted);
+            self.count += 1;
+        }
+        Ok(())
+    }
+
+    /// The plan that makes it so. Ports without a role are left out: no rule uses them.
+    ///
+    /// # Errors
+    /// Each port whose capacity makes no sense.
+    pub fn plan(self) -> Result<Plan, Vec<(PortId, Nonsense)>> {
+        let mut flaws = Vec::new();
+        let mut plan = Plan { rules: self.rules.clone(), ..Plan::default() };
+        let mut ids = BTreeMap::new();
+        let mut sinks = BTreeMap::new();
+        for (claimed, old) in self.ports.iter().zip(0u16..) {
+            let Some((role, by)) = claimed.role else { continue };
+            let port = &claimed.port;
+            if port.queue.is_some() && role != Role::Monitor {
+                let (port, by) = (port.name.clone(), self.rule(by).clone());
+                flaws.push((PortId(old), Nonsense::RateOnOther { port, has: role, by }));
+            }
+            let id = PortId(narrow(plan.ports.len()));
+            ids.insert(PortId(old), id);
+            if matches!(role, Role::Monitor | Role::Virtual) {
+                sinks.insert(PortId(old), SinkId(narrow(plan.sinks.len())));
+                plan.sinks.push(Sink::Port(id));
+            }
+            plan.ports.push(Port {
+                name: port.name.clone(),
+                interface: port.interface.clone(),
+                role,
+                link_type: LinkType::ETHERNET,
+                attach: port.attach,
+                queue: port.queue,
+            });
+        }
+        if !flaws.is_empty() {
+            return Err(flaws);
+        }
+        plan.hooks = self.hooks(&ids, &sinks);
+        Ok(plan)
+    }
+
+    /// One hook a point, in the order of ports: every end of a link has one, with copies or without.
+    fn hooks(mut self, ids: &BTreeMap<PortId, PortId>, sinks: &BTreeMap<PortId, SinkId>) -> Vec<Hook> {
+        for port in self.peers.keys() {
+            self.copies.entry(Point { port: *port, direction: Direction::In }).or_default();
+        }
+        let peers = &self.peers;
+        let hook = |(point, copies): (Point, Vec<Wanted>)| {
+            let pass = match (self.ports[usize::from(point.port.0)].role, peers.get(&point.port)) {
+                (Some((Role::Watched, _)), _) => Pass::Leave,
+                (_, Some(peer)) => Pass::To(BTreeSet::from([ids[peer]])),
+                (_, None) => Pass::To(BTreeSet::new()),
+            };
+            let step = |(copy, index): (&Wanted, u16)| Step {
+                rule: copy.rule,
+                when: copy.selector.test(),
+                then: Action::Copy(CopyIndex(index)),
+            };
+            Hook {
+                at: Point { port: ids[&point.port], direction: point.direction },
+                pass,
+                copies: copies.iter().map(|copy| Copy { rule: copy.rule, sink: sinks[&copy.to] }).collect(),
+                program: Program { steps: copies.iter().zip(0u16..).map(step).collect() },
+            }
+        };
+        self.copies.into_iter().map(hook).collect()
+    }
+}
+
+/// Tables of at most [`PORTS_MAX`] entries are indexed by 16 bits.
+fn narrow(index: usize) -> u16 {
+    u16::try_from(index).expect("add_port keeps ports below PORTS_MAX")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(names: &[&str]) -> (Model, Vec<PortId>, RuleId) {
+        let mut model = Model::default();
+        let add = |name: &&str| {
+            let port = NewPort {
+                name: (*name).to_owned(),
+                interface: format!("if-{name}"),
+                attach: Attach::Auto,
+                queue: None,
+            };
+            model.add_port(port).unwrap()
+        };
+        let ports = names.iter().map(add).collect();
+        let rule = model.add_rule(Rule { label: "r".to_owned(), origin: None }).unwrap();
+        (model, ports, rule)
+    }
+
+    #[test]
+    fn a_link_without_copies_still_passes() {
+        let (mut model, ports, rule) = model(&["a", "b", "unused"]);
+        for port in &ports[..2] {
+            model.claim(*port, Role::Network, rule).unwrap();
+        }
+        model.add_link(ports[1], ports[0]).unwrap();
+        let plan = model.plan().unwrap();
+        assert_eq!(plan.ports.len(), 2);
+        let passes: Vec<&Pass> = plan.hooks.iter().map(|hook| &hook.pass).collect();
+        assert_eq!(passes, [&Pass::To([PortId(1)].into()), &Pass::To([PortId(0)].into())]);
+    }
+
+    #[test]
+    fn nonsense_is_refused_where_it_is_added() {
+        let (mut model, ports, rule) = model(&["a", "b", "c", "m"]);
+        let [a, b, c, m] = ports[..] else { panic!("four ports were added") };
+        assert_eq!(model.add_link(a, a), Err(Nonsense::LinkToItself));
+        let link = model.add_link(a, b).unwrap();
+        assert!(matches!(model.add_link(a, c), Err(Nonsense::TwoLinks { .. })));
+        assert!(model.add_link(b, a).is_ok(), "the same link the other way round");
+        let source = Source { place: Place::Link(link), selector: Selector::All };
+        model.add_copy(rule, &source, m).unwrap();
+        assert!(matches!(model.add_copy(rule, &source, m), Err(Nonsense::SameCopy { .. })));
+        assert!(matches!(model.add_copy(rule, &source, a), Err(Nonsense::Role { .. })));
+        let span = Source { place: Place::Span(m), selector: Selector::All };
+        assert!(matches!(model.add_copy(rule, &span, c), Err(Nonsense::Role { .. })));
+        assert_eq!(Selector::vlans(BTreeSet::new()), Err(Nonsense::SelectsNothing));
+    }
+
+    #[test]
+    fn ports_have_a_bound() {
+        let mut model = Model::default();
+        let port = |n: usize| NewPort {
+            name: format!("p{n}"),
+            interface: format!("e{n}"),
+            attach: Attach::Auto,
+            queue: None,
+        };
+        for n in 0..PORTS_MAX {
+            model.add_port(port(n)).unwrap();
+        }
+        assert_eq!(
+            model.add_port(port(PORTS_MAX)),
+            Err(Nonsense::TooMany { what: "ports", most: PORTS_MAX })
+        );
+    }
+}

@@ -1,0 +1,240 @@
+//! Problems in a text that a user wrote: all of them at once, each with its place and a way out.
+//!
+//! Never prints and never stops at the first problem. What a list leaves out for its length is counted.
+
+use std::fmt;
+use std::ops::Range;
+
+use crate::plan::Origin;
+
+/// The most problems that one list holds; the rest are counted.
+pub const PROBLEMS_MAX: usize = 200;
+
+/// One thing that is wrong, and what to do about it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    /// Octets of the text that it is about.
+    pub span: Range<usize>,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+    /// What is wrong.
+    pub what: String,
+    /// What to do.
+    pub help: String,
+}
+
+/// Everything that is wrong with one text, in order of position. Never empty.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problems {
+    /// The file as the user named it.
+    pub file: String,
+    /// At most [`PROBLEMS_MAX`].
+    pub list: Vec<Problem>,
+    /// How many more there were.
+    pub more: usize,
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Problem { line, column, what, help, .. } in &self.list {
+            writeln!(f, "{}:{line}:{column}: {what}", self.file)?;
+            writeln!(f, "help: {help}")?;
+        }
+        if self.more > 0 {
+            writeln!(f, "{}: {} more problems are not shown", self.file, self.more)?;
+            writeln!(f, "help: mend those above first")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+/// Gathers problems while a text is read.
+pub(crate) struct Report<'t> {
+    text: &'t str,
+    /// Where each line begins; the first is 0.
+    line_starts: Vec<usize>,
+    problems: Vec<Problem>,
+    more: usize,
+}
+
+impl<'t> Report<'t> {
+    pub(crate) fn new(text: &'t str) -> Self {
+        let starts = text.bytes().enumerate().filter(|(_, octet)| *octet == b'\n').map(|(at, _)| at + 1);
+        Self { text, line_starts: std::iter::once(0).chain(starts).collect(), problems: Vec::new(), more: 0 }
+    }
+
+    /// Notes a problem with the octets of `span`.
+    pub(crate) fn add(&mut self, span: Range<usize>, what: impl Into<String>, help: impl Into<String>) {
+        if self.problems.len() == PROBLEMS_MAX {
+            self.more += 1;
+            return;
+        }
+        let (line, column) = self.position(span.start);
+        self.problems.push(Problem { span, line, column, what: what.into(), help: help.into() });
+    }
+
+    /// Line and column of an octet, from 1. A byte order mark takes no column.
+    pub(crate) fn position(&self, offset: usize) -> (u32, u32) {
+        let offset = offset.min(self.text.len());
+        let line = self.line_starts.partition_point(|start| *start <= offset);
+        let start = self.line_starts[line - 1];
+        let before = &self.text.as_bytes()[start..offset];
+        let marks = usize::from(start == 0 && before.starts_with("\u{feff}".as_bytes()));
+        let characters = before.iter().filter(|octet| **octet & 0xc0 != 0x80).count() - marks;
+        (saturate(line), saturate(characters + 1))
+    }
+
+    /// The place of an octet, for people and counters to refer to.
+    pub(crate) fn origin(&self, file: &str, offset: usize) -> Origin {
+        let (line, column) = self.position(offset);
+        Origin { file: file.to_owned(), line, column }
+    }
+
+    /// What was gathered, if anything was.
+    pub(crate) fn finish(mut self, file: &str) -> Result<(), Problems> {
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        self.problems.sort_by_key(|problem| (problem.span.start, problem.span.end));
+        Err(Problems { file: file.to_owned(), list: self.problems, more: self.more })
+    }
+}
+
+/// Texts are at most a mebibyte, so that nothing is ever cut here.
+fn saturate(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// The octets of a file as text, or the problem that they are none.
+///
+/// # Errors
+/// The place of the first octet that is not UTF-8.
+pub fn utf8<'t>(file: &str, octets: &'t [u8]) -> Result<&'t str, Problems> {
+    let error = match std::str::from_utf8(octets) {
+        Ok(text) => return Ok(text),
+        Err(error) => error,
+    };
+    let good =
+        octets.get(..error.valid_up_to()).and_then(|good| std::str::from_utf8(good).ok()).unwrap_or("");
+    let mut report = Report::new(good);
+    report.add(good.len()..good.len(), "not UTF-8", "save the file as UTF-8");
+    report.finish(file).map(|()| good)
+}
+
+/// A word of the user's, fit to stand in a message: control characters escaped, long ones cut.
+pub(crate) fn shown(word: &str) -> String {
+    const LONGEST: usize = 60;
+    let mut out = String::from("`");
+    for (count, character) in word.chars().enumerate() {
+        if count == LONGEST {
+            out.push('…');
+            break;
+        }
+        match character {
+            c if c.is_control() || ('\u{200b}'..='\u{202e}').contains(&c) => out.extend(c.escape_default()),
+            c => out.push(c),
+        }
+    }
+    out.push('`');
+    out
+}
+
+/// "a, b and c".
+pub(crate) fn listed<T: AsRef<str>>(words: &[T]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => one.as_ref().to_owned(),
+        [most @ .., last] => {
+            let most: Vec<&str> = most.iter().map(AsRef::as_ref).collect();
+            format!("{} and {}", most.join(", "), last.as_ref())
+        }
+    }
+}
+
+/// The known word that is nearest to a mistyped one, if any is near: at most a third of its letters differ.
+pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let length = word.chars().count();
+    if length > 64 {
+        return None;
+    }
+    let far = |candidate: &str| length.max(candidate.chars().count()).div_ceil(3).max(1);
+    known
+        .into_iter()
+        .filter(|candidate| candidate.chars().count().abs_diff(length) <= 22)
+        .map(|candidate| (distance(word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= far(candidate) && *distance < length.max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Letters to insert, delete, replace or swap with their neighbour to make one word of the other.
+fn distance(from: &str, to: &str) -> usize {
+    let from: Vec<char> = from.chars().flat_map(char::to_lowercase).collect();
+    let to: Vec<char> = to.chars().flat_map(char::to_lowercase).collect();
+    let mut rows: Vec<Vec<usize>> = vec![(0..=to.len()).collect()];
+    for (i, a) in from.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, b) in to.iter().enumerate() {
+            let mut least = (rows[i][j] + usize::from(a != b)).min(rows[i][j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *a == to[j - 1] && from[i - 1] == *b {
+                least = least.min(rows[i - 1][j - 1] + 1);
+            }
+            row.push(least);
+        }
+        rows.push(row);
+    }
+    rows[from.len()][to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_count_characters_and_lines_begin_after_each_newline() {
+        let report = Report::new("\u{feff}äb\r\ncd\n");
+        assert_eq!(report.position(0), (1, 1));
+        assert_eq!(report.position(3), (1, 1));
+        assert_eq!(report.position(5), (1, 2));
+        assert_eq!(report.position(8), (2, 1));
+        assert_eq!(report.position(11), (3, 1));
+        assert_eq!(report.position(999), (3, 1));
+    }
+
+    #[test]
+    fn the_nearest_word_is_near() {
+        let known = ["monitors", "links", "link", "spans"];
+        assert_eq!(nearest("moniters", known), Some("monitors"));
+        assert_eq!(nearest("lnik", known), Some("link"));
+        assert_eq!(nearest("Spans", known), Some("spans"));
+        assert_eq!(nearest("colour", known), None);
+        assert_eq!(nearest("x", ["a", "b"]), None);
+        assert_eq!(nearest("", known), None);
+    }
+
+    #[test]
+    fn what_a_list_leaves_out_is_counted() {
+        let mut report = Report::new("x");
+        for _ in 0..PROBLEMS_MAX + 3 {
+            report.add(0..1, "wrong", "mend it");
+        }
+        let problems = report.finish("f").unwrap_err();
+        assert_eq!((problems.list.len(), problems.more), (PROBLEMS_MAX, 3));
+        assert!(
+            problems
+                .to_string()
+                .ends_with("f: 3 more problems are not shown\nhelp: mend those above first\n")
+        );
+    }
+
+    #[test]
+    fn octets_that_are_no_text_are_placed() {
+        let problems = utf8("f", b"a\nb\xff").unwrap_err();
+        assert_eq!(problems.to_string(), "f:2:2: not UTF-8\nhelp: save the file as UTF-8\n");
+        assert_eq!(utf8("f", "ä".as_bytes()), Ok("ä"));
+    }
+}
