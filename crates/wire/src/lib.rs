@@ -3,6 +3,8 @@
 //! Never does I/O, never reads a clock, never allocates in proportion to anything but its input.
 
 pub mod capture;
+pub mod checksum;
 mod frame;
+pub mod headers;
 
 pub use frame::{Frame, LinkType, MacAddress, Tag, Vlan};

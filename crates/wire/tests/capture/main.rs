@@ -161,16 +161,15 @@ fn corrupt_captures_say_what_is_wrong_and_where() {
         let text = fault(&file.out);
         text.strip_prefix("1 packet (2 bytes) read, then at offset 84: ").map(str::to_owned).unwrap_or(text)
     };
-    let cases: [(&dyn Fn(&mut Build) -> &mut Build, &str); 8] = [
+    type Case<'a> = (&'a dyn Fn(&mut Build) -> &mut Build, &'a str);
+    let cases: [Case<'_>; 8] = [
         (&|b| b.enhanced(3, 0, b"x", 1), "corrupt: a packet of interface 3, where 1 are described"),
         (&|b| b.u32(9).u32(16).u32(0).u32(20), "corrupt: a block of length 16 ends with length 20"),
         (&|b| b.u32(9).u32(13).u32(0).u32(13), "corrupt: a block of type 0x9 cannot have length 13"),
         (&|b| b.u32(9).u32(8).u32(8), "corrupt: a block of type 0x9 cannot have length 8"),
         (&|b| b.block(6, |b| b.u32(0)), "corrupt: a block of type 0x6 cannot have length 16"),
         (
-            &|b| {
-                b.block(6, |b| b.u32(0).u32(0).u32(0).u32(50).u32(50).u32(0));
-            },
+            &|b| b.block(6, |b| b.u32(0).u32(0).u32(0).u32(50).u32(50).u32(0)),
             "corrupt: a packet of 50 bytes in a block with room for 4",
         ),
         (&|b| b.simple(b"abcd", 9), "corrupt: a packet of 9 bytes in a block with room for 4"),
