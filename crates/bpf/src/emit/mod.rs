@@ -343,7 +343,7 @@ impl Context<'_> {
     /// `counter += by`. The counter must be of the block in `r7`. Loses `r1`.
     fn count(&self, asm: &mut Assembler, counter: Counter, by: impl Into<crate::asm::Src>) {
         if let Some(place) = self.layout.place(counter) {
-            asm.note(format!("{counter:?}"));
+            asm.note(crate::listing::counter(self.plan, counter));
             asm.count(BLOCK, place.slot, by, Reg::R1);
         }
     }
