@@ -14,6 +14,7 @@
 
 mod error;
 mod gate;
+mod linux;
 mod net;
 mod object;
 mod queue;
@@ -24,6 +25,7 @@ pub mod process;
 
 pub use error::{Result, SysError};
 pub use gate::{Call, Fault, FaultKind, Gate};
+pub use linux::Linux;
 pub use net::{
     Address, Capabilities, Driver, Feature, IFF_LOWER_UP, IFF_NOARP, IFF_PROMISC, IFF_UP, KernelVersion,
     Link, LinkStats, Pause, Route, VethSpec, Xdp, XdpFeatures,
