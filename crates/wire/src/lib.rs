@@ -6,5 +6,6 @@ pub mod capture;
 pub mod checksum;
 mod frame;
 pub mod headers;
+pub mod print;
 
 pub use frame::{Frame, LinkType, MacAddress, Tag, Vlan};
