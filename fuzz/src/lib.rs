@@ -1,0 +1,5 @@
+//! What every parser must hold to, whatever bytes it is given. The targets are one line each.
+//!
+//! Never does I/O, never looks at a clock: a crash is reproduced by its bytes alone.
+
+pub mod capture;
