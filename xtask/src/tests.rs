@@ -1,0 +1,78 @@
+//! Format, lints, docs, dependencies and tests.
+
+use crate::machine::is_program;
+use crate::steps::{Outcome, Steps, cargo, command, run as run_command, target};
+
+/// Crates whose tests load programs and make namespaces: without nextest, which has a serial group for
+/// them, their tests run one after another.
+const SERIAL: &[&str] = &["engine", "lab", "sys", "tapwright"];
+
+/// Tells the corpus tests to write what they would compare.
+const BLESS: &str = "TAPWRIGHT_BLESS";
+
+pub fn format() -> Outcome {
+    run_command(&mut cargo(&["fmt", "--all", "--check"]))?;
+    run_command(&mut cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))
+}
+
+pub fn lints() -> Outcome {
+    run_command(&mut cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))
+}
+
+pub fn docs() -> Outcome {
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"]);
+    run_command(doc.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// Bans, licences and sources, of the project and of the fuzz targets.
+pub fn dependencies() -> Outcome {
+    let deny = if is_program("cargo-deny") { "cargo-deny".into() } else { install_deny()? };
+    for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
+        let mut check = command(&deny);
+        check.args(["--manifest-path", manifest, "check", "--config", "deny.toml"]);
+        // What only the other of the two manifests needs is not encountered in this one.
+        check.args(["--allow", "license-exception-not-encountered", "bans", "licenses", "sources"]);
+        run_command(&mut check)?;
+    }
+    Ok(String::new())
+}
+
+/// Builds cargo-deny below the target directory, without optimisation: it runs for a second, and a release
+/// build takes minutes.
+fn install_deny() -> Result<std::path::PathBuf, String> {
+    let tools = target().join("tools");
+    let deny = tools.join("bin/cargo-deny");
+    if !deny.is_file() {
+        let mut install = cargo(&["install", "--locked", "--quiet", "cargo-deny", "--root"]);
+        install.arg(&tools).env("CARGO_TARGET_DIR", tools.join("build"));
+        install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
+        install.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "256");
+        run_command(&mut install)?;
+    }
+    Ok(deny)
+}
+
+/// All tests, the privileged ones one after another.
+pub fn run(steps: &mut Steps) {
+    if is_program("cargo-nextest") {
+        steps.step("tests", || {
+            run_command(&mut cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]))
+        });
+    } else {
+        steps.step("tests", || {
+            let mut test = cargo(&["test", "--workspace", "--all-targets", "--locked", "--no-fail-fast"]);
+            run_command(test.args(SERIAL.iter().flat_map(|name| ["--exclude", name])))
+        });
+        steps.step("privileged tests", || {
+            let mut test = cargo(&["test", "--all-targets", "--locked", "--no-fail-fast"]);
+            test.args(SERIAL.iter().flat_map(|name| ["--package", name]));
+            run_command(test.args(["--", "--test-threads=1"]))
+        });
+    }
+    steps.step("tests in docs", || run_command(&mut cargo(&["test", "--workspace", "--doc", "--locked"])));
+}
+
+/// Rewrites the golden files of the corpus.
+pub fn bless() -> Outcome {
+    run_command(cargo(&["test", "--workspace", "--locked", "corpus"]).env(BLESS, "1"))
+}
