@@ -21,6 +21,8 @@ mod queue;
 mod seam;
 
 pub mod clock;
+pub mod cpu;
+pub mod netns;
 pub mod process;
 
 pub use error::{Result, SysError};
