@@ -1,1 +1,16 @@
 //! Makes a plan true on this machine, and reads the ledger back.
+//!
+//! `up` configures the kernel and ends; what it attached goes on without a process. `status` and `down` find
+//! everything again from the interfaces. All three act on the network namespace of the calling thread.
+//! Nothing here is ever on the path of a frame.
+
+mod kernel;
+mod ledger;
+mod rates;
+mod status;
+
+pub use kernel::{
+    DownReport, Error, PortReport, Refusal, UpReport, down, refusals, status, up, wiring_as_asked,
+};
+pub use rates::rates;
+pub use status::{CopyStatus, Count, Dropped, MonitorStatus, PortStatus, Status, Table};

@@ -1,0 +1,202 @@
+//! Chooses how each port is attached, and says why. Whatever the user asked for is done or refused, never
+//! replaced by something else in silence.
+
+use plan::plan::{Attach, Hook, HookId, Pass, Plan, Port, PortId, Role, Sink};
+use rules::form::CopyIndex;
+use sys::{Link, Result, Sys};
+
+use bpf::layout::{View, Wiring};
+
+use super::card::{self, XDP_DRIVERS};
+use super::saved::Choice;
+use super::survey::{Machine, Refusal};
+
+/// The largest MTU at which a driver runs an XDP program on whole frames: a page less head room, tail room
+/// and Ethernet header (Linux on x86-64 with 4 KiB pages).
+pub const XDP_MTU_MAX: u32 = 3498;
+
+/// How programs are attached to a port.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Engine {
+    /// `BPF_TCX_INGRESS` and `BPF_TCX_EGRESS`.
+    Tcx,
+    /// Filters of clsact.
+    Clsact,
+    /// Native XDP for what enters; what leaves is guarded by tcx, or by clsact on kernels without.
+    Xdp,
+}
+
+impl Engine {
+    /// The name in config, status and saved state.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+            Self::Xdp => "xdp",
+        }
+    }
+
+    /// The engine of a name that [`Engine::name`] gave.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Tcx, Self::Clsact, Self::Xdp].into_iter().find(|engine| engine.name() == name)
+    }
+}
+
+/// What was chosen for one port.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Chosen {
+    /// How.
+    pub engine: Engine,
+    /// Why, in a few words.
+    pub why: String,
+    /// Whether the interface has no card behind it.
+    pub is_virtual: bool,
+}
+
+impl Chosen {
+    /// What is saved of it.
+    pub fn to_saved(&self) -> Choice {
+        Choice { attach: self.engine.name().into(), why: self.why.clone() }
+    }
+}
+
+/// Chooses for every port. The interfaces of a plan that passed [`Machine::refusals`] exist.
+///
+/// # Errors
+/// A system call that failed; the inner error is every reason to refuse.
+pub fn choose(sys: &mut impl Sys, plan: &Plan, machine: &Machine) -> Result<Result_> {
+    let mut chosen = Vec::new();
+    let mut refusals = Vec::new();
+    for (id, port) in plan.ports() {
+        let Some(link) = machine.link(&port.interface) else {
+            chosen.push(Chosen { is_virtual: true, ..skb(port, machine) });
+            continue;
+        };
+        let driver = sys.driver(&link.name).map_or_else(|_| String::new(), |driver| driver.name);
+        let is_virtual = card::is_virtual(&driver, link.kind.as_deref());
+        let may_xdp = matches!(port.role, Role::Network | Role::Span);
+        let choice = match port.attach {
+            Attach::Xdp if !may_xdp => Err("only a network port or a SPAN port can take XDP".into()),
+            Attach::Xdp => xdp_obstacle(sys, plan, machine, id, link)?
+                .map_or(Ok(Chosen { engine: Engine::Xdp, why: "asked for".into(), is_virtual }), Err),
+            Attach::Auto if may_xdp && XDP_DRIVERS.contains(&driver.as_str()) => {
+                Ok(match xdp_obstacle(sys, plan, machine, id, link)? {
+                    None => {
+                        Chosen { engine: Engine::Xdp, why: format!("{driver} runs it natively"), is_virtual }
+                    }
+                    Some(why) => Chosen { why: format!("not xdp: {why}"), is_virtual, ..skb(port, machine) },
+                })
+            }
+            _ => Ok(Chosen { is_virtual, ..skb(port, machine) }),
+        };
+        match choice {
+            Ok(choice) => chosen.push(choice),
+            Err(why) => refusals.push(Refusal {
+                what: format!("port {}: {} cannot be attached with xdp: {why}", port.name, link.name),
+                help: "mend that, or use attach = \"auto\"".into(),
+            }),
+        }
+    }
+    Ok(if refusals.is_empty() { Ok(chosen) } else { Err(refusals) })
+}
+
+/// What was chosen, or why nothing could be.
+pub type Result_ = std::result::Result<Vec<Chosen>, Vec<Refusal>>;
+
+/// tcx or clsact: what the user asked for, else the newer one that the kernel has.
+fn skb(port: &Port, machine: &Machine) -> Chosen {
+    let (engine, why) = match port.attach {
+        Attach::Clsact => (Engine::Clsact, "asked for".to_owned()),
+        Attach::Tcx => (Engine::Tcx, "asked for".to_owned()),
+        _ if machine.has_tcx() => (Engine::Tcx, "works on every interface".to_owned()),
+        _ => (Engine::Clsact, format!("kernel {} has no tcx", machine.kernel.release)),
+    };
+    Chosen { engine, why, is_virtual: false }
+}
+
+/// Why XDP would lose frames here, if it would: the silent cases are found before the first frame.
+fn xdp_obstacle(
+    sys: &mut impl Sys,
+    plan: &Plan,
+    machine: &Machine,
+    id: PortId,
+    link: &Link,
+) -> Result<Option<String>> {
+    if link.mtu > XDP_MTU_MAX {
+        return Ok(Some(format!("MTU {} is above {XDP_MTU_MAX}", link.mtu)));
+    }
+    if let Some(features) = sys.xdp_features(link.index)?
+        && !(features.native() && features.redirect())
+    {
+        return Ok(Some("its driver does not run native programs that redirect".into()));
+    }
+    if link.xdp.is_some() {
+        return Ok(Some("it has an XDP program already".into()));
+    }
+    for hook in plan.hooks.iter().filter(|hook| hook.at.port == id) {
+        if repeats_a_sink(hook) {
+            return Ok(Some("two rules copy to one monitor, which a devmap cannot do".into()));
+        }
+        for target in direct_targets(plan, hook) {
+            let port = plan.port(target);
+            let Some(there) = machine.link(&port.interface) else { continue };
+            if let Some(features) = sys.xdp_features(there.index)?
+                && !features.redirect_target()
+            {
+                let peer = "its far end needs an XDP program or GRO (`ethtool -K FAR gro on`)";
+                let why = if there.kind.as_deref() == Some("veth") { peer } else { "its driver cannot" };
+                return Ok(Some(format!("{} takes no redirected frames: {why}", there.name)));
+            }
+            if there.mtu < link.mtu {
+                return Ok(Some(format!("{} has the smaller MTU {}", there.name, there.mtu)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn repeats_a_sink(hook: &Hook) -> bool {
+    let mut sinks: Vec<_> = hook.copies.iter().map(|copy| copy.sink).collect();
+    sinks.sort_unstable();
+    sinks.windows(2).any(|pair| pair[0] == pair[1])
+}
+
+/// Ports that an XDP program of this hook redirects to itself: those passed to, and monitors without a rate.
+fn direct_targets(plan: &Plan, hook: &Hook) -> Vec<PortId> {
+    let passed = match &hook.pass {
+        Pass::Leave => Vec::new(),
+        Pass::To(ports) => ports.iter().copied().collect(),
+    };
+    let copied = hook.copies.iter().filter_map(|copy| {
+        let Sink::Port(port) = plan.sink(copy.sink);
+        plan.port(*port).queue.is_none().then_some(*port)
+    });
+    passed.into_iter().chain(copied).collect()
+}
+
+/// What the choices mean for the programs: a copy from an XDP port to a monitor with a rate takes the hop,
+/// because native redirection passes queueing disciplines by.
+pub fn wiring(plan: &Plan, engines: &[Engine]) -> Wiring {
+    let views =
+        engines.iter().map(|engine| if *engine == Engine::Xdp { View::Xdp } else { View::Tc }).collect();
+    let mut wiring = Wiring { views, hops: Vec::new() };
+    wiring.hops = plan
+        .hooks
+        .iter()
+        .map(|hook| {
+            let xdp = wiring.view(hook) == View::Xdp;
+            let queued = |sink| {
+                let Sink::Port(port) = plan.sink(sink);
+                plan.port(*port).queue.is_some()
+            };
+            let copies = (0u16..).zip(&hook.copies).filter(|(_, copy)| xdp && queued(copy.sink));
+            copies.map(|(index, _)| CopyIndex(index)).collect()
+        })
+        .collect();
+    wiring
+}
+
+/// The hooks that have a hop.
+pub fn hops<'a>(plan: &'a Plan, wiring: &'a Wiring) -> impl Iterator<Item = HookId> + 'a {
+    plan.hooks().map(|(id, _)| id).filter(|id| !wiring.hops[usize::from(id.0)].is_empty())
+}

@@ -1,0 +1,448 @@
+//! Carries out `up`, step by step. Every step leaves a state that `remove` can take away.
+
+use std::collections::BTreeMap;
+
+use bpf::asm::{MapRef, Symbol};
+use bpf::emit::{Emitted, Mode, emit};
+use bpf::layout::{Part, Target, Wiring};
+use plan::plan::{Attach, Direction, HookId, Plan, PortId, Role};
+use sys::{
+    FilterSpec, Hook, Link, LinkStats, MapFd, MapKind, MapSpec, Place, ProgFd, QdiscSpec, Sys, VethSpec,
+    XdpMode,
+};
+
+use super::anchor::{self, StateMap};
+use super::card;
+use super::choose::{self, Chosen, Engine};
+use super::found::COUNTERS_MAP;
+use super::prepare;
+use super::queue;
+use super::report::{self, Error, UpReport};
+use super::saved::{Baseline, Pair, Phase, Saved, SavedInterface};
+use super::survey::{Machine, Refusal};
+use crate::status::Count;
+
+/// Preference and handle of our filters in clsact: the first to run.
+const FILTER_FIRST: u16 = 1;
+
+/// Everything that is decided before the first change.
+pub struct Prepared {
+    chosen: Vec<Chosen>,
+    wiring: Wiring,
+    emitted: Emitted,
+    has_tcx: bool,
+    saved: Saved,
+    notes: Vec<String>,
+}
+
+/// Decides everything, and changes nothing.
+///
+/// # Errors
+/// [`Error::Refused`] with every reason.
+pub fn prepare(
+    sys: &mut impl Sys,
+    plan: &Plan,
+    machine: &Machine,
+    mut chosen: Vec<Chosen>,
+    file: &str,
+) -> Result<Prepared, Error> {
+    let emitted = emit_or_fall_back(plan, &mut chosen)?;
+    let wiring = choose::wiring(plan, &super::engines(&chosen));
+    let (mut interfaces, mut refusals, mut notes) = (Vec::new(), Vec::new(), Vec::new());
+    for ((_, port), choice) in plan.ports().zip(&chosen) {
+        let Some(link) = machine.link(&port.interface).filter(|_| port.role != Role::Virtual) else {
+            continue;
+        };
+        let clsact = skb_engine(choice, machine.has_tcx()) == Engine::Clsact;
+        let found = prepare::survey(sys, machine, port, link, place(port.role, choice), clsact)?;
+        interfaces.push(found.saved);
+        refusals.extend(found.refusals);
+        notes.extend(found.notes);
+    }
+    if !refusals.is_empty() {
+        return Err(Error::Refused(refusals));
+    }
+    let saved = Saved {
+        phase: Phase::Applying,
+        plan: super::plan_text(plan),
+        file: file.to_owned(),
+        choices: chosen.iter().map(Chosen::to_saved).collect(),
+        interfaces,
+        pairs: pairs(plan, &wiring),
+    };
+    Ok(Prepared { chosen, wiring, emitted, has_tcx: machine.has_tcx(), saved, notes })
+}
+
+/// Emits the programs; where XDP was our own choice and cannot be emitted, by tcx instead.
+fn emit_or_fall_back(plan: &Plan, chosen: &mut [Chosen]) -> Result<Emitted, Error> {
+    let wiring = choose::wiring(plan, &super::engines(chosen));
+    let error = match emit(plan, &wiring, Mode::Attach) {
+        Ok(emitted) => return Ok(emitted),
+        Err(error) => error,
+    };
+    let ours = |(port, choice): &(&plan::plan::Port, &mut Chosen)| {
+        port.attach == Attach::Auto && choice.engine == Engine::Xdp
+    };
+    let mut changed = false;
+    for (_, choice) in plan.ports.iter().zip(chosen.iter_mut()).filter(ours) {
+        *choice = Chosen { engine: Engine::Tcx, why: format!("not xdp: {error}"), ..choice.clone() };
+        changed = true;
+    }
+    let again = choose::wiring(plan, &super::engines(chosen));
+    let refused = |error: bpf::emit::EmitError| {
+        let help = "use fewer different selectors on one port, or attach = \"tcx\"".to_owned();
+        Error::Refused(vec![Refusal { what: error.to_string(), help }])
+    };
+    if changed { emit(plan, &again, Mode::Attach).map_err(refused) } else { Err(refused(error)) }
+}
+
+fn place(role: Role, choice: &Chosen) -> card::Place {
+    card::Place { role, is_virtual: choice.is_virtual, xdp: choice.engine == Engine::Xdp }
+}
+
+/// How the programs are attached that see socket buffers: all but the XDP entry.
+fn skb_engine(choice: &Chosen, has_tcx: bool) -> Engine {
+    match choice.engine {
+        Engine::Xdp if has_tcx => Engine::Tcx,
+        Engine::Xdp | Engine::Clsact => Engine::Clsact,
+        Engine::Tcx => Engine::Tcx,
+    }
+}
+
+/// The veth pairs that the plan needs: one for each virtual interface, one for each hop.
+fn pairs(plan: &Plan, wiring: &Wiring) -> Vec<Pair> {
+    let virtuals = plan.ports().filter(|(_, port)| port.role == Role::Virtual);
+    let virtuals = virtuals.map(|(id, port)| Pair { near: near_of_virtual(id), far: port.interface.clone() });
+    let hops =
+        choose::hops(plan, wiring).map(|id| Pair { near: near_of_hop(id), far: format!("tw-h{}x", id.0) });
+    virtuals.chain(hops).collect()
+}
+
+/// The interface that frames for a virtual port are sent into.
+pub fn near_of_virtual(id: PortId) -> String {
+    format!("tw-v{}", id.0)
+}
+
+/// The interface that the frames of a hook are sent into for its hop.
+pub fn near_of_hop(id: HookId) -> String {
+    format!("tw-h{}", id.0)
+}
+
+/// Makes the plan true.
+///
+/// # Errors
+/// The first step that failed; what was done until then is still there.
+pub fn install(sys: &mut impl Sys, plan: &Plan, prepared: Prepared) -> Result<UpReport, Error> {
+    let mut work = Work::begin(sys, plan, prepared)?;
+    work.attach_guards()?;
+    work.make_pairs()?;
+    work.attach_pair_guards()?;
+    work.change_interfaces()?;
+    work.build_queues()?;
+    work.start_counting()?;
+    work.fill_devmaps()?;
+    work.attach_hops()?;
+    work.attach_entries()?;
+    work.finish()
+}
+
+struct Work<'a, S: Sys> {
+    sys: &'a mut S,
+    plan: &'a Plan,
+    it: Prepared,
+    state: StateMap,
+    /// The anchor and the interface it is on, where the kernel has tcx.
+    anchor: Option<(u32, ProgFd)>,
+    maps: BTreeMap<MapRef, MapFd>,
+    /// Every interface by name, as of the last look.
+    links: BTreeMap<String, Link>,
+}
+
+impl<'a, S: Sys> Work<'a, S> {
+    /// Makes the maps and takes hold of the first interface.
+    fn begin(sys: &'a mut S, plan: &'a Plan, it: Prepared) -> Result<Self, Error> {
+        let counters = sys.map_create(&MapSpec {
+            kind: MapKind::PERCPU_ARRAY,
+            key_bytes: 4,
+            value_bytes: it.emitted.layout.block_bytes(),
+            max_entries: it.emitted.layout.blocks().max(1),
+            flags: 0,
+            name: COUNTERS_MAP.into(),
+        })?;
+        let state = StateMap::create(sys, &it.saved)?;
+        let maps = BTreeMap::from([(MapRef::Counters, counters)]);
+        let mut work = Self { sys, plan, it, state, anchor: None, maps, links: BTreeMap::new() };
+        work.look()?;
+        // A plan without an existing interface copies from nothing, and `check` refuses it.
+        if let Some(first) = work.it.saved.interfaces.first().filter(|_| work.it.has_tcx) {
+            let ifindex = first.index;
+            work.anchor = Some((ifindex, anchor::attach(work.sys, ifindex, work.state.map)?));
+        }
+        Ok(work)
+    }
+
+    fn look(&mut self) -> Result<(), Error> {
+        self.links = self.sys.links()?.into_iter().map(|link| (link.name.clone(), link)).collect();
+        Ok(())
+    }
+
+    /// The interface that frames for a port leave by.
+    fn egress(&self, id: PortId) -> Result<Link, Error> {
+        let port = self.plan.port(id);
+        let name = if port.role == Role::Virtual { near_of_virtual(id) } else { port.interface.clone() };
+        self.link(&name)
+    }
+
+    fn link(&self, name: &str) -> Result<Link, Error> {
+        let gone = || sys::SysError::new("RTM_GETLINK", name, 19).with_detail("it went away in the meantime");
+        self.links.get(name).cloned().ok_or_else(|| gone().into())
+    }
+
+    fn engine(&self, id: PortId) -> Engine {
+        skb_engine(&self.it.chosen[usize::from(id.0)], self.it.has_tcx)
+    }
+
+    /// Loads the program of a part, with the state map in its hold.
+    fn load(&mut self, part: Part) -> Result<ProgFd, Error> {
+        let program = self
+            .it
+            .emitted
+            .program(part)
+            .cloned()
+            .ok_or_else(|| Error::Defect(format!("no program was emitted for {part:?}")))?;
+        let mut interfaces = BTreeMap::new();
+        for symbol in program.symbols() {
+            let link = match symbol {
+                Symbol::Interface(port) => self.egress(port)?,
+                Symbol::Hop(hook) => self.link(&near_of_hop(hook))?,
+                Symbol::Map(_) => continue,
+            };
+            let index = i32::try_from(link.index).map_err(|_| Error::Defect("an interface index".into()))?;
+            interfaces.insert(symbol, index);
+        }
+        anchor::load(self.sys, &program, Some(self.state.map), |symbol| match symbol {
+            Symbol::Map(map) => self.maps.get(&map).map(|fd| fd.0),
+            other => interfaces.get(&other).copied(),
+        })
+    }
+
+    /// Attaches a program that sees socket buffers.
+    fn attach(
+        &mut self,
+        engine: Engine,
+        link: &Link,
+        hook: Hook,
+        prog: ProgFd,
+        place: Place,
+    ) -> Result<(), Error> {
+        if engine == Engine::Tcx {
+            return Ok(self.sys.tcx_attach(link.index, hook, prog, place)?);
+        }
+        let kinds = self.sys.qdiscs(link.index)?;
+        if !kinds.iter().any(|qdisc| qdisc.kind == "clsact") {
+            let handle = sys::handle(0xffff, 0);
+            self.sys.add_qdisc(link.index, sys::H_CLSACT, handle, &QdiscSpec::Clsact, false)?;
+        }
+        let priority = if place == Place::Last { u16::MAX } else { FILTER_FIRST };
+        let filter = FilterSpec { prog, name: "tapwright", priority, handle: 1, replace: false };
+        Ok(self.sys.add_filter(link.index, hook, &filter)?)
+    }
+
+    fn guarded(&self, is_virtual: bool) -> Vec<PortId> {
+        let ports = self.plan.ports().filter(|(_, port)| port.role != Role::Watched);
+        ports.filter(|(_, port)| (port.role == Role::Virtual) == is_virtual).map(|(id, _)| id).collect()
+    }
+
+    /// From here on nothing of the host's own leaves by a port, and nothing that a sensor sends comes in.
+    fn attach_guards(&mut self) -> Result<(), Error> {
+        for id in self.guarded(false) {
+            self.attach_guard(id)?;
+        }
+        Ok(())
+    }
+
+    fn attach_guard(&mut self, id: PortId) -> Result<(), Error> {
+        let (link, engine) = (self.egress(id)?, self.engine(id));
+        let guard = self.load(Part::Guard(id))?;
+        self.attach(engine, &link, Hook::Egress, guard, Place::First)?;
+        if matches!(self.plan.port(id).role, Role::Monitor | Role::Virtual) {
+            let stop = self.load(Part::MonitorIn(id))?;
+            self.attach(engine, &link, Hook::Ingress, stop, Place::First)?;
+        }
+        Ok(())
+    }
+
+    fn make_pairs(&mut self) -> Result<(), Error> {
+        let mtu = self.links.values().map(|link| link.mtu).filter(|mtu| *mtu <= 65_535).max().unwrap_or(0);
+        for pair in &self.it.saved.pairs {
+            // A jumbo frame must fit through; veth takes up to 65535.
+            self.sys.create_veth(&VethSpec { mtu, ..VethSpec::new(&pair.near, &pair.far) })?;
+        }
+        self.look()?;
+        for pair in self.it.saved.pairs.clone() {
+            for name in [&pair.near, &pair.far] {
+                match self.sys.sysctl_write(&format!("ipv6/conf/{name}/disable_ipv6"), "1") {
+                    Err(error) if !super::found::gone(&error) => return Err(error.into()),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Guards and sinkholes of the virtual interfaces, then both ends up.
+    fn attach_pair_guards(&mut self) -> Result<(), Error> {
+        for id in self.guarded(true) {
+            self.attach_guard(id)?;
+            let far = self.link(&self.plan.port(id).interface.clone())?;
+            let sinkhole = anchor::load(self.sys, &anchor::sinkhole()?, Some(self.state.map), |_| None)?;
+            self.attach(self.engine(id), &far, Hook::Ingress, sinkhole, Place::Last)?;
+        }
+        if self.it.wiring.views.contains(&bpf::layout::View::Xdp) && !self.it.saved.pairs.is_empty() {
+            let pass = self.load(Part::Pass)?;
+            for pair in self.it.saved.pairs.clone() {
+                let far = self.link(&pair.far)?;
+                self.sys.xdp_attach(far.index, XdpMode::Native, pass, None)?;
+            }
+        }
+        for pair in self.it.saved.pairs.clone() {
+            for name in [&pair.far, &pair.near] {
+                let link = self.link(name)?;
+                self.sys.set_link_flags(link.index, sys::IFF_UP, 0)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn change_interfaces(&mut self) -> Result<(), Error> {
+        let saved: Vec<SavedInterface> = self.it.saved.interfaces.clone();
+        for interface in &saved {
+            let (id, port) = self
+                .plan
+                .ports()
+                .find(|(_, port)| port.interface == interface.name)
+                .ok_or_else(|| Error::Defect("a saved interface of no port".into()))?;
+            let place = place(port.role, &self.it.chosen[usize::from(id.0)]);
+            let notes = prepare::apply(self.sys, port, place, interface)?;
+            self.it.notes.extend(notes);
+        }
+        for id in self.guarded(true) {
+            let wishes = card::wishes(card::Place { role: Role::Virtual, is_virtual: true, xdp: false });
+            let wanted: Vec<(String, bool)> =
+                wishes.iter().map(|wish| (wish.feature.to_owned(), wish.on)).collect();
+            let near = near_of_virtual(id);
+            let known: Vec<String> =
+                self.sys.features(&near)?.into_iter().map(|feature| feature.name).collect();
+            let wanted: Vec<_> = wanted.into_iter().filter(|(name, _)| known.contains(name)).collect();
+            self.sys.set_features(&near, &wanted)?;
+        }
+        Ok(())
+    }
+
+    fn build_queues(&mut self) -> Result<(), Error> {
+        for (sink, plan::plan::Sink::Port(id)) in self.plan.sinks() {
+            let Some(queue) = self.plan.port(*id).queue else { continue };
+            let sides = u16::try_from(self.plan.sides(sink).len()).expect("at most SIDES_MAX sides");
+            let link = self.egress(*id)?;
+            let fed_by =
+                self.plan.hooks.iter().filter(|hook| hook.copies.iter().any(|copy| copy.sink == sink));
+            let mtus = fed_by.filter_map(|hook| self.links.get(&self.plan.port(hook.at.port).interface));
+            let mtu = mtus.map(|link| link.mtu).chain([link.mtu]).max().unwrap_or(link.mtu);
+            queue::build(self.sys, link.index, mtu, queue, sides)?;
+        }
+        Ok(())
+    }
+
+    /// Writes down where the device counters stand: nothing leaves by a port until an entry is attached.
+    fn start_counting(&mut self) -> Result<(), Error> {
+        self.look()?;
+        for interface in &mut self.it.saved.interfaces {
+            if let Some(link) = self.links.get(&interface.name) {
+                interface.baseline = baseline(&link.stats);
+            }
+        }
+        Ok(self.state.write(self.sys, &self.it.saved)?)
+    }
+
+    fn fill_devmaps(&mut self) -> Result<(), Error> {
+        for outcome in self.it.emitted.outcomes.clone() {
+            let map = self.sys.map_create(&MapSpec {
+                kind: MapKind::DEVMAP,
+                key_bytes: 4,
+                value_bytes: 8,
+                max_entries: u32::try_from(outcome.targets.len()).expect("fewer than 2^16 ports").max(1),
+                flags: 0,
+                name: format!("tw_dev{}_{}", outcome.hook.0, outcome.number),
+            })?;
+            self.maps.insert(outcome.map(), map);
+            for (key, target) in (0u32..).zip(&outcome.targets) {
+                let link = match target {
+                    Target::Port(port) => self.egress(*port)?,
+                    Target::Hop(hook) => self.link(&near_of_hop(*hook))?,
+                };
+                let prog = self.load(Part::Devmap(outcome.hook, *target))?;
+                let mut value = link.index.to_ne_bytes().to_vec();
+                value.extend(prog.0.to_ne_bytes());
+                self.sys.map_update(map, &key.to_ne_bytes(), &value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn attach_hops(&mut self) -> Result<(), Error> {
+        let engine = if self.it.has_tcx { Engine::Tcx } else { Engine::Clsact };
+        for id in choose::hops(self.plan, &self.it.wiring).collect::<Vec<_>>() {
+            let far = self.link(&format!("{}x", near_of_hop(id)))?;
+            let prog = self.load(Part::Hop(id))?;
+            self.attach(engine, &far, Hook::Ingress, prog, Place::First)?;
+        }
+        Ok(())
+    }
+
+    /// Frames begin to be judged: one hook after another, each at once.
+    fn attach_entries(&mut self) -> Result<(), Error> {
+        for (id, hook) in self.plan.hooks() {
+            let prog = self.load(Part::Entry(id))?;
+            let port = hook.at.port;
+            let link = self.link(&self.plan.port(port).interface.clone())?;
+            let xdp = self.it.chosen[usize::from(port.0)].engine == Engine::Xdp;
+            match hook.at.direction {
+                Direction::In if xdp => self.sys.xdp_attach(link.index, XdpMode::Native, prog, None)?,
+                Direction::In => self.attach(self.engine(port), &link, Hook::Ingress, prog, Place::First)?,
+                // Last: what other programs drop or change has not left as it came.
+                Direction::Out => self.attach(self.engine(port), &link, Hook::Egress, prog, Place::Last)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<UpReport, Error> {
+        self.it.saved.phase = Phase::Live;
+        self.state.write(self.sys, &self.it.saved)?;
+        if let Some((ifindex, prog)) = self.anchor {
+            self.sys.tcx_detach(ifindex, Hook::Ingress, prog)?;
+        }
+        let ports = report::ports(self.plan, &self.it.saved.choices);
+        Ok(UpReport { ports, notes: self.it.notes, unchanged: false })
+    }
+}
+
+/// The device counters that the ledger takes differences of.
+pub fn baseline(stats: &LinkStats) -> Baseline {
+    let named = stats.rx_crc_errors + stats.rx_length_errors + stats.rx_frame_errors + stats.rx_over_errors;
+    let reasons = [
+        ("crc", stats.rx_crc_errors),
+        ("length", stats.rx_length_errors),
+        ("frame", stats.rx_frame_errors),
+        ("overrun", stats.rx_over_errors),
+        ("fifo", stats.rx_fifo_errors),
+        ("missed", stats.rx_missed_errors),
+        ("dropped", stats.rx_dropped),
+        ("other", stats.rx_errors.saturating_sub(named)),
+    ];
+    Baseline {
+        tx: Count { frames: stats.tx_packets, bytes: stats.tx_bytes },
+        tx_lost: stats.tx_dropped + stats.tx_errors,
+        rx_lost: reasons.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
+    }
+}

@@ -1,0 +1,157 @@
+//! The kernel backend: eBPF programs that stay attached when no process is alive.
+//!
+//! `up` is all or nothing. It reads the machine, refuses what must be refused, makes maps and programs (none
+//! of which touches an interface), and writes down what it is about to change into a map. From the first
+//! attachment on that map is reachable from the machine itself, so that `down`, or the next `up`, can put
+//! right whatever a killed `up` left.
+
+mod anchor;
+mod card;
+mod choose;
+mod found;
+mod install;
+mod prepare;
+mod queue;
+mod read;
+mod remove;
+mod report;
+mod saved;
+mod survey;
+
+use plan::plan::Plan;
+use sys::Sys;
+
+use choose::{Chosen, choose};
+use found::{Found, find};
+use saved::Phase;
+use survey::Machine;
+
+pub use report::{DownReport, Error, PortReport, UpReport};
+pub use survey::Refusal;
+
+use crate::status::Status;
+
+/// Makes a plan true. A second call with the same plan changes nothing.
+///
+/// # Errors
+/// [`Error::Refused`] with every reason, and nothing changed; [`Error::Failed`] where a system call failed,
+/// after everything that was changed has been put back.
+pub fn up(sys: &mut impl Sys, plan: &Plan, file: &str) -> Result<UpReport, Error> {
+    let machine = Machine::read(sys)?;
+    let mut refusals = machine.of_the_machine();
+    if !refusals.is_empty() {
+        return Err(Error::Refused(refusals));
+    }
+    let found = find(sys)?;
+    if let Some(report) = already(plan, &found)? {
+        return Ok(report);
+    }
+    let mut notes = Vec::new();
+    if found.anything() {
+        let removed = remove::remove(sys, found)?;
+        notes.push("an unfinished or damaged tap was here: taken away first".to_owned());
+        notes.extend(removed.notes);
+    }
+    let machine = Machine::read(sys)?;
+    refusals.extend(machine.refusals(plan));
+    if !refusals.is_empty() {
+        return Err(Error::Refused(refusals));
+    }
+    let chosen = choose(sys, plan, &machine)?.map_err(Error::Refused)?;
+    let prepared = install::prepare(sys, plan, &machine, chosen, file)?;
+    match install::install(sys, plan, prepared) {
+        Ok(mut report) => {
+            notes.append(&mut report.notes);
+            notes.extend(survey::notes(plan, &machine));
+            report.notes = notes;
+            Ok(report)
+        }
+        Err(error) => {
+            let undone = find(sys).and_then(|found| remove::remove(sys, found));
+            Err(Error::Failed { error: Box::new(error), undone: undone.err().map(Box::new) })
+        }
+    }
+}
+
+/// What to say where the plan is up already; an error where another one is.
+fn already(plan: &Plan, found: &Found) -> Result<Option<UpReport>, Error> {
+    let Some(state) = &found.state else { return Ok(None) };
+    if state.saved.phase != Phase::Live {
+        return Ok(None);
+    }
+    if state.saved.plan != plan_text(plan) {
+        return Err(Error::Refused(vec![Refusal {
+            what: format!("{} is up in this network namespace, and this is another plan", state.saved.file),
+            help: "`tapwright down` first: one plan a network namespace".into(),
+        }]));
+    }
+    if !read::missing(plan, found, state).is_empty() {
+        return Ok(None);
+    }
+    let ports = report::ports(plan, &state.saved.choices);
+    Ok(Some(UpReport { ports, notes: Vec::new(), unchanged: true }))
+}
+
+/// Reads the ledger of what is up.
+///
+/// # Errors
+/// [`Error::NothingUp`], or a system call that failed.
+pub fn status(sys: &mut impl Sys) -> Result<Status, Error> {
+    let found = find(sys)?;
+    read::status(sys, &found)
+}
+
+/// Takes everything away and restores every interface. Needs no file.
+///
+/// # Errors
+/// [`Error::NothingUp`], or a system call that failed; `down` may then be called again.
+pub fn down(sys: &mut impl Sys) -> Result<DownReport, Error> {
+    let found = find(sys)?;
+    if !found.anything() {
+        return Err(Error::NothingUp);
+    }
+    Ok(remove::remove(sys, found)?)
+}
+
+/// Every reason why `up` would refuse this plan here. Changes nothing.
+///
+/// # Errors
+/// A system call that failed.
+pub fn refusals(sys: &mut impl Sys, plan: &Plan) -> Result<Vec<Refusal>, Error> {
+    let machine = Machine::read(sys)?;
+    let mut refusals = machine.of_the_machine();
+    refusals.extend(machine.refusals(plan));
+    if !refusals.is_empty() {
+        return Ok(refusals);
+    }
+    let outcome = match choose(sys, plan, &machine)? {
+        Ok(chosen) => install::prepare(sys, plan, &machine, chosen, "").map(|_| ()),
+        Err(refusals) => Err(Error::Refused(refusals)),
+    };
+    match outcome {
+        Ok(()) => Ok(Vec::new()),
+        Err(Error::Refused(refusals)) => Ok(refusals),
+        Err(error) => Err(error),
+    }
+}
+
+/// The wiring of a plan on a machine that is not looked at: XDP where it is asked for, tc elsewhere.
+pub fn wiring_as_asked(plan: &Plan) -> bpf::layout::Wiring {
+    let engine = |port: &plan::plan::Port| match port.attach {
+        plan::plan::Attach::Xdp => choose::Engine::Xdp,
+        _ => choose::Engine::Tcx,
+    };
+    choose::wiring(plan, &plan.ports.iter().map(engine).collect::<Vec<_>>())
+}
+
+/// The engines of what was chosen.
+fn engines(chosen: &[Chosen]) -> Vec<choose::Engine> {
+    chosen.iter().map(|choice| choice.engine).collect()
+}
+
+/// The canonical text of a plan.
+fn plan_text(plan: &Plan) -> String {
+    let mut text = String::new();
+    plan::text::print(plan, &mut text).expect("writing to a String cannot fail");
+    text
+}

@@ -1,0 +1,209 @@
+//! Reads the machine for `status`: counters of programs, devices and queues, and what is missing.
+
+use std::collections::BTreeMap;
+
+use bpf::layout::{Counter, Layout, View, Wiring};
+use plan::plan::{Direction, Plan, PortId, Role, Sink};
+use sys::{Hook, Link, MapFd, Sys};
+
+use super::choose::{self, Engine};
+use super::found::{Found, Place, State};
+use super::install::{baseline, near_of_virtual};
+use super::queue;
+use super::report::Error;
+use super::saved::Phase;
+use crate::ledger::{PortReading, Readings, ledger};
+use crate::status::Status;
+
+/// Reads the ledger.
+///
+/// # Errors
+/// [`Error::NothingUp`], [`Error::Foreign`], or a system call that failed.
+pub fn status(sys: &mut impl Sys, found: &Found) -> Result<Status, Error> {
+    let Some(state) = &found.state else {
+        return Err(match &found.unreadable {
+            Some(why) => Error::Foreign(why.clone()),
+            None => Error::NothingUp,
+        });
+    };
+    let plan =
+        plan::text::parse(&state.saved.plan).map_err(|problems| Error::Foreign(problems.to_string()))?;
+    let engines: Vec<Engine> = state
+        .saved
+        .choices
+        .iter()
+        .map(|choice| Engine::parse(&choice.attach))
+        .collect::<Option<_>>()
+        .filter(|engines: &Vec<Engine>| engines.len() == plan.ports.len())
+        .ok_or_else(|| Error::Foreign("its choices do not fit its plan".into()))?;
+    let wiring = choose::wiring(&plan, &engines);
+    let layout = Layout::of(&plan, &wiring).map_err(|error| Error::Foreign(error.to_string()))?;
+    // Devices before programs: a frame is counted by the program first.
+    let mut ports = Vec::new();
+    for (id, _) in plan.ports() {
+        ports.push(read_port(sys, &plan, found, state, &wiring, id)?);
+    }
+    let values = match state.counters {
+        Some(map) => counters(sys, map, &layout)?,
+        None => BTreeMap::new(),
+    };
+    let readings = Readings { counter: &|counter| values.get(&counter).copied().unwrap_or(0), ports };
+    let mut status = ledger(&plan, &wiring, &readings);
+    match state.saved.phase {
+        Phase::Live => {}
+        Phase::Applying => {
+            status.notes.push("`up` did not finish: run `tapwright up` or `tapwright down`".into())
+        }
+        Phase::Removing => status.notes.push("`down` did not finish: run `tapwright down` again".into()),
+    }
+    status.notes.extend(missing(&plan, found, state));
+    Ok(status)
+}
+
+/// Sums each counter over all CPUs.
+fn counters(sys: &mut impl Sys, map: MapFd, layout: &Layout) -> Result<BTreeMap<Counter, u64>, Error> {
+    let mut blocks: BTreeMap<u32, Vec<Vec<u8>>> = BTreeMap::new();
+    for block in 0..layout.blocks() {
+        let values = sys.map_lookup_percpu(map, &block.to_ne_bytes())?.unwrap_or_default();
+        blocks.insert(block, values);
+    }
+    let slot = |value: &[u8], slot: u16| {
+        let at = usize::from(slot) * 8;
+        let octets = value.get(at..at + 8).and_then(|octets| octets.try_into().ok());
+        octets.map_or(0, u64::from_ne_bytes)
+    };
+    let sum = |(counter, place): (Counter, bpf::layout::Place)| {
+        let values = blocks.get(&place.block).map(Vec::as_slice).unwrap_or_default();
+        (counter, values.iter().map(|value| slot(value, place.slot)).sum())
+    };
+    Ok(layout.counters().map(sum).collect())
+}
+
+fn read_port(
+    sys: &mut impl Sys,
+    plan: &Plan,
+    found: &Found,
+    state: &State,
+    wiring: &Wiring,
+    id: PortId,
+) -> Result<PortReading, Error> {
+    let port = plan.port(id);
+    let choice = &state.saved.choices[usize::from(id.0)];
+    let mut reading =
+        PortReading { attach: choice.attach.clone(), why: choice.why.clone(), ..PortReading::default() };
+    let before = state.saved.interfaces.iter().find(|saved| saved.name == port.interface);
+    let name = if port.role == Role::Virtual { near_of_virtual(id) } else { port.interface.clone() };
+    let same = |link: &&Link| link.name == name && before.is_none_or(|saved| saved.index == link.index);
+    let Some(link) = found.links.iter().find(same) else {
+        reading.trouble = Some("gone");
+        return Ok(reading);
+    };
+    let (now, then) = (baseline(&link.stats), before.map(|saved| saved.baseline.clone()).unwrap_or_default());
+    reading.sent = now.tx.frames.saturating_sub(then.tx.frames);
+    reading.tx_lost = now.tx_lost.saturating_sub(then.tx_lost);
+    let since = |(reason, count): (String, u64)| {
+        let old = then.rx_lost.get(&reason).copied().unwrap_or(0);
+        (reason, count.saturating_sub(old))
+    };
+    reading.rx_lost = now.rx_lost.into_iter().map(since).collect();
+    if port.role == Role::Watched {
+        // What the stack drops behind the tap is in `rx_dropped` too.
+        reading.rx_lost.remove("dropped");
+    }
+    reading.trouble = trouble(sys, plan, wiring, link, id)?;
+    if port.queue.is_some() {
+        read_queue(sys, plan, id, link, &mut reading)?;
+    }
+    Ok(reading)
+}
+
+/// Why frames handed to this interface may not arrive.
+fn trouble(
+    sys: &mut impl Sys,
+    plan: &Plan,
+    wiring: &Wiring,
+    link: &Link,
+    id: PortId,
+) -> Result<Option<&'static str>, Error> {
+    if !link.has(sys::IFF_UP) {
+        return Ok(Some("down"));
+    }
+    if !link.carrier {
+        return Ok(Some("no-carrier"));
+    }
+    let reaches = |hook: &plan::plan::Hook| {
+        let copies = hook.copies.iter().any(|copy| *plan.sink(copy.sink) == Sink::Port(id));
+        let passes = matches!(&hook.pass, plan::plan::Pass::To(ports) if ports.contains(&id));
+        wiring.view(hook) == View::Xdp && (copies || passes)
+    };
+    if plan.hooks.iter().any(reaches) && sys.xdp_features(link.index)?.is_some_and(|it| !it.redirect_target())
+    {
+        return Ok(Some("no-napi"));
+    }
+    Ok(None)
+}
+
+fn read_queue(
+    sys: &mut impl Sys,
+    plan: &Plan,
+    id: PortId,
+    link: &Link,
+    reading: &mut PortReading,
+) -> Result<(), Error> {
+    let qdiscs = sys.qdiscs(link.index)?;
+    let sinks = plan.sinks().filter(|(_, sink)| **sink == Sink::Port(id));
+    for (sink, _) in sinks {
+        for side in (0u16..).take(plan.sides(sink).len()) {
+            let leaf = qdiscs.iter().find(|qdisc| qdisc.handle == queue::leaf_handle(side));
+            let stats = leaf.map(|leaf| leaf.stats).unwrap_or_default();
+            reading.buffer_drops.push(stats.drops);
+            reading.queued += u64::from(stats.queued_packets);
+        }
+    }
+    Ok(())
+}
+
+/// What the plan needs and the machine does not have any more.
+pub fn missing(plan: &Plan, found: &Found, state: &State) -> Vec<String> {
+    let mut missing = Vec::new();
+    for saved in &state.saved.interfaces {
+        match found.links.iter().find(|link| link.name == saved.name) {
+            None => missing.push(format!("interface {} is gone", saved.name)),
+            Some(link) if link.index != saved.index => missing.push(format!(
+                "interface {} is another one now: `tapwright up` attaches to it again",
+                saved.name
+            )),
+            Some(_) => {}
+        }
+    }
+    for pair in &state.saved.pairs {
+        if !found.links.iter().any(|link| link.name == pair.near) {
+            missing.push(format!("the virtual interface behind {} is gone", pair.far));
+        }
+    }
+    for hook in &plan.hooks {
+        let port = plan.port(hook.at.port);
+        let wanted = |place: &Place| match (place, hook.at.direction) {
+            (Place::Xdp(_), Direction::In) => true,
+            (Place::Tcx(side) | Place::Clsact { hook: side, .. }, Direction::In) => *side == Hook::Ingress,
+            (Place::Tcx(side) | Place::Clsact { hook: side, .. }, Direction::Out) => *side == Hook::Egress,
+            (Place::Xdp(_), Direction::Out) => false,
+        };
+        let name = match hook.at.direction {
+            Direction::In => "tw_in",
+            Direction::Out => "tw_out",
+        };
+        let there = found
+            .attachments
+            .iter()
+            .any(|it| it.interface == port.interface && wanted(&it.place) && it.name.starts_with(name));
+        if !there && state.saved.phase == Phase::Live {
+            missing.push(format!(
+                "the program of {} is not attached to {}",
+                plan.source_name(hook),
+                port.interface
+            ));
+        }
+    }
+    missing
+}

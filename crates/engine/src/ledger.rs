@@ -1,0 +1,238 @@
+//! The sums: from counters of programs, devices and queues to the ledger that users see.
+//!
+//! Pure: what was read from the machine is an argument. Differences that can be negative for a moment,
+//! because frames are on their way, are cut at 0 for the parts and show in what the sums leave over.
+
+use std::collections::BTreeMap;
+
+use bpf::layout::{CopyError, Counter, View, Wiring};
+use plan::plan::{Hook, HookId, Pass, Plan, PortId, Role, Sink, SinkId};
+use rules::form::{Action, CopyIndex};
+
+use crate::status::{CopyStatus, Dropped, MonitorStatus, PortStatus, Status};
+
+/// What was read from the machine.
+pub struct Readings<'a> {
+    /// Sums over all CPUs of each counter of the programs; 0 for what nothing counts.
+    pub counter: &'a dyn Fn(Counter) -> u64,
+    /// For each port of the plan, in order.
+    pub ports: Vec<PortReading>,
+}
+
+/// What was read about one port.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PortReading {
+    /// How it is attached.
+    pub attach: String,
+    /// Why.
+    pub why: String,
+    /// Frames that the device sent since counting began.
+    pub sent: u64,
+    /// Frames that the device could not send.
+    pub tx_lost: u64,
+    /// Frames that the device missed on receipt, by its own reason.
+    pub rx_lost: BTreeMap<String, u64>,
+    /// By side of the monitor port in order: frames its buffer dropped.
+    pub buffer_drops: Vec<u64>,
+    /// Frames that wait in its buffers.
+    pub queued: u64,
+    /// Why frames handed to it may not have arrived (`gone`, `down`, ...).
+    pub trouble: Option<&'static str>,
+}
+
+/// Does the sums.
+pub fn ledger(plan: &Plan, wiring: &Wiring, readings: &Readings<'_>) -> Status {
+    let book = Book { plan, wiring, readings };
+    let mut status = Status { backend: "kernel".into(), ..Status::default() };
+    for (id, port) in plan.ports() {
+        if matches!(port.role, Role::Network | Role::Span | Role::Watched) {
+            status.ports.insert(port.name.clone(), book.port(id));
+        }
+    }
+    for (id, hook) in plan.hooks() {
+        status.copies.extend(book.copies(id, hook));
+    }
+    for (id, _) in plan.sinks() {
+        status.monitors.insert(plan.sink_name(id).to_owned(), book.monitor(id));
+    }
+    let unmeasured: u64 = plan.hooks().map(|(id, _)| (readings.counter)(Counter::Unmeasured(id))).sum();
+    if unmeasured > 0 {
+        status.notes.push(format!(
+            "{unmeasured} super-frames with headers that could not be measured: their bytes are counted without \
+             the repeated headers"
+        ));
+    }
+    status.balance();
+    status
+}
+
+struct Book<'a> {
+    plan: &'a Plan,
+    wiring: &'a Wiring,
+    readings: &'a Readings<'a>,
+}
+
+impl Book<'_> {
+    fn count(&self, counter: Counter) -> u64 {
+        (self.readings.counter)(counter)
+    }
+
+    fn reading(&self, port: PortId) -> &PortReading {
+        &self.readings.ports[usize::from(port.0)]
+    }
+
+    fn port(&self, id: PortId) -> PortStatus {
+        let (port, reading) = (self.plan.port(id), self.reading(id));
+        let mut status = PortStatus {
+            interface: port.interface.clone(),
+            role: role_name(port.role).into(),
+            attach: reading.attach.clone(),
+            why: reading.why.clone(),
+            lost_before: reading.rx_lost.values().sum(),
+            lost_before_by: reading
+                .rx_lost
+                .iter()
+                .filter(|(_, n)| **n > 0)
+                .map(|(k, n)| (k.clone(), *n))
+                .collect(),
+            guarded: self.count(Counter::Guarded(id)),
+            ..PortStatus::default()
+        };
+        for (hook_id, hook) in self.plan.hooks().filter(|(_, hook)| hook.at.port == id) {
+            self.add_hook(hook_id, hook, &mut status);
+        }
+        status
+    }
+
+    fn add_hook(&self, id: HookId, hook: &Hook, status: &mut PortStatus) {
+        status.entered.frames += self.count(Counter::In(id));
+        status.entered.bytes += self.count(Counter::InBytes(id));
+        let rules: std::collections::BTreeSet<_> = hook
+            .program
+            .steps
+            .iter()
+            .filter(|step| step.then == Action::Block)
+            .map(|step| step.rule)
+            .collect();
+        status.blocked += rules.iter().map(|rule| self.count(Counter::Blocked(id, *rule))).sum::<u64>();
+        match &hook.pass {
+            Pass::Leave => status.left += self.count(Counter::Left(id)),
+            Pass::To(ports) if ports.is_empty() => status.consumed += self.count(Counter::Consumed(id)),
+            Pass::To(ports) => {
+                for target in ports {
+                    self.add_pass(id, *target, status);
+                }
+            }
+        }
+    }
+
+    /// Frames handed over, less what never arrived at the target's egress, less what its device lost.
+    fn add_pass(&self, id: HookId, target: PortId, status: &mut PortStatus) {
+        let handed = self.count(Counter::Handed(id, target));
+        let seen = self.count(Counter::Seen(target, id)).min(handed);
+        let reading = self.reading(target);
+        if handed > seen {
+            let reason = reading.trouble.unwrap_or("in-flight");
+            *status.errors.entry(reason.to_owned()).or_default() += handed - seen;
+        }
+        let lost = reading.tx_lost.min(seen);
+        if lost > 0 {
+            *status.errors.entry("device".into()).or_default() += lost;
+        }
+        status.passed += seen - lost;
+    }
+
+    fn copies(&self, id: HookId, hook: &Hook) -> Vec<CopyStatus> {
+        (0u16..)
+            .zip(&hook.copies)
+            .map(|(index, copy)| {
+                let index = CopyIndex(index);
+                let matched = self.count(Counter::Matched(id, index));
+                let (copied, errors) = self.hand_over(id, hook, index, copy.sink, matched);
+                CopyStatus {
+                    rule: self.plan.rule(copy.rule).label.clone(),
+                    source: self.plan.source_name(hook),
+                    monitor: self.plan.sink_name(copy.sink).to_owned(),
+                    matched,
+                    copied,
+                    errors,
+                }
+            })
+            .collect()
+    }
+
+    /// How many of the matched frames the monitor got, and why the others did not arrive.
+    fn hand_over(
+        &self,
+        id: HookId,
+        hook: &Hook,
+        index: CopyIndex,
+        sink: SinkId,
+        matched: u64,
+    ) -> (u64, BTreeMap<String, u64>) {
+        let mut errors = BTreeMap::new();
+        let Sink::Port(port) = self.plan.sink(sink);
+        if self.wiring.view(hook) == View::Xdp && !self.wiring.by_hop(id, index) {
+            let copied = self.count(Counter::Seen(*port, id)).min(matched);
+            if matched > copied {
+                errors
+                    .insert(self.reading(*port).trouble.unwrap_or("in-flight").to_owned(), matched - copied);
+            }
+            return (copied, errors);
+        }
+        let copied = self.count(Counter::Copied(id, index));
+        for (reason, name) in [(CopyError::Down, "down"), (CopyError::Gone, "gone")] {
+            let failed = self.count(Counter::Failed(id, index, reason));
+            if failed > 0 {
+                errors.insert(name.to_owned(), failed);
+            }
+        }
+        if self.wiring.by_hop(id, index) {
+            let lost = matched.saturating_sub(copied + errors.values().sum::<u64>());
+            if lost > 0 {
+                errors.insert("hop".into(), lost);
+            }
+        }
+        (copied, errors)
+    }
+
+    fn monitor(&self, sink: SinkId) -> MonitorStatus {
+        let Sink::Port(id) = self.plan.sink(sink);
+        let (port, reading) = (self.plan.port(*id), self.reading(*id));
+        let mut status = MonitorStatus {
+            interface: port.interface.clone(),
+            sent: reading.sent,
+            queued: reading.queued,
+            sensor_sent: self.count(Counter::SensorSent(*id)),
+            guarded: self.count(Counter::Guarded(*id)),
+            dropped: Dropped { buffer: BTreeMap::new(), device: reading.tx_lost },
+            ..MonitorStatus::default()
+        };
+        for (hook_id, hook) in self.plan.hooks() {
+            let mut seen = false;
+            for (index, copy) in (0u16..).zip(&hook.copies).filter(|(_, copy)| copy.sink == sink) {
+                let index = CopyIndex(index);
+                let matched = self.count(Counter::Matched(hook_id, index));
+                status.copied += self.hand_over(hook_id, hook, index, copy.sink, matched).0;
+                seen = true;
+            }
+            if seen {
+                status.reached += self.count(Counter::Seen(*id, hook_id));
+            }
+        }
+        let sides = self.plan.sides(sink);
+        let drops = sides.into_iter().zip(&reading.buffer_drops);
+        status.dropped.buffer = drops.map(|(side, drops)| (side.name, *drops)).collect();
+        status
+    }
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Network => "network",
+        Role::Span => "span",
+        Role::Watched => "watched",
+        Role::Monitor => "monitor",
+        Role::Virtual => "virtual",
+    }
+}
