@@ -1,0 +1,38 @@
+//! Where results go, and what exit codes mean.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Done, and the answer is yes.
+pub const YES: u8 = 0;
+/// Bad input, a refusal, or an answer of no.
+pub const NO: u8 = 1;
+/// Something failed that is not the user's doing.
+pub const TROUBLE: u8 = 2;
+
+/// Prints a result to stdout. A reader that went away is no error: nobody is left to tell.
+pub fn print(text: impl Display) {
+    let mut out = io::stdout().lock();
+    if let Err(error) = write!(out, "{text}").and_then(|()| out.flush())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        eprintln!("tapwright: cannot write to standard output: {error}");
+    }
+}
+
+/// Prints a value as JSON, a line.
+pub fn print_json(value: &impl serde::Serialize) {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => print(format_args!("{text}\n")),
+        Err(error) => eprintln!("tapwright: cannot write JSON: {error}"),
+    }
+}
+
+/// Says to stderr what failed, and gives the exit code for it.
+pub fn fail(code: u8, message: impl Display) -> ExitCode {
+    let mut err = io::stderr().lock();
+    // Where stderr cannot be written there is nobody to tell.
+    let _ = writeln!(err, "{}", message.to_string().trim_end());
+    ExitCode::from(code)
+}

@@ -1,0 +1,60 @@
+//! `tapwright status`: the ledger.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use engine::Status;
+
+use crate::output::{self, NO, TROUBLE, YES};
+
+/// Arguments of `status`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Print again every so many seconds, with rates, until interrupted
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1")]
+    watch: Option<f64>,
+}
+
+/// Prints the ledger of what is up in this network namespace.
+pub fn run(args: &Args) -> ExitCode {
+    let mut sys = sys::Linux::new();
+    let Some(seconds) = args.watch else {
+        return match engine::status(&mut sys) {
+            Ok(status) => {
+                show(args, &status, None);
+                ExitCode::from(if status.unaccounted == 0 { YES } else { NO })
+            }
+            Err(error) => output::fail(if error.is_refusal() { NO } else { TROUBLE }, error),
+        };
+    };
+    let Ok(pause) = Duration::try_from_secs_f64(seconds.clamp(0.1, 86_400.0)) else {
+        return output::fail(NO, "tapwright: --watch takes a number of seconds");
+    };
+    let mut before: Option<Status> = None;
+    loop {
+        let status = match engine::status(&mut sys::Linux::new()) {
+            Ok(status) => status,
+            Err(error) => return output::fail(if error.is_refusal() { NO } else { TROUBLE }, error),
+        };
+        show(args, &status, before.as_ref().map(|old| (old, pause)));
+        before = Some(status);
+        std::thread::sleep(pause);
+    }
+}
+
+fn show(args: &Args, status: &Status, before: Option<(&Status, Duration)>) {
+    if args.json {
+        output::print_json(status);
+        return;
+    }
+    output::print(status);
+    if let Some((old, pause)) = before {
+        output::print(engine::rates(old, status, pause));
+    }
+    if args.watch.is_some() {
+        output::print("\n");
+    }
+}
