@@ -41,19 +41,39 @@ pub enum Fate {
 /// Judges a frame at a point. `None` where the plan has no hook there: the frame is none of ours.
 pub fn eval(
     plan: &Plan,
-    _state: &mut State,
-    _now: Time,
-    _seed: u64,
+    state: &mut State,
+    now: Time,
+    seed: u64,
     point: Point,
     frame: &Frame<'_>,
 ) -> Option<Verdict> {
-    let (id, hook) = plan.hook_at(point)?;
-    let decision = hook.program.run(frame);
-    let fate = match (&hook.pass, decision.blocked_by) {
-        (Pass::Leave, _) => Fate::Left,
-        (Pass::To(_), Some(rule)) => Fate::Blocked(rule),
-        (Pass::To(ports), None) if ports.is_empty() => Fate::Consumed,
-        (Pass::To(ports), None) => Fate::Passed(ports.iter().copied().collect()),
-    };
-    Some(Verdict { hook: id, fate, copies: decision.copies })
+    let (hook, _) = plan.hook_at(point)?;
+    let mut verdict = Verdict { hook, fate: Fate::Left, copies: Vec::new() };
+    eval_into(plan, state, now, seed, frame, &mut verdict);
+    Some(verdict)
+}
+
+/// Judges a frame at the hook that `verdict` names, into that verdict, whose storage is used again:
+/// what [`eval()`] means, for those who judge millions of frames at hooks they have looked up before.
+pub fn eval_into(
+    plan: &Plan,
+    _state: &mut State,
+    _now: Time,
+    _seed: u64,
+    frame: &Frame<'_>,
+    verdict: &mut Verdict,
+) {
+    let hook = plan.hook(verdict.hook);
+    verdict.copies.clear();
+    let blocked_by = hook.program.run_into(frame, &mut verdict.copies);
+    match (&hook.pass, blocked_by, &mut verdict.fate) {
+        (Pass::Leave, _, fate) => *fate = Fate::Left,
+        (Pass::To(_), Some(rule), fate) => *fate = Fate::Blocked(rule),
+        (Pass::To(ports), None, fate) if ports.is_empty() => *fate = Fate::Consumed,
+        (Pass::To(ports), None, Fate::Passed(to)) => {
+            to.clear();
+            to.extend(ports);
+        }
+        (Pass::To(ports), None, fate) => *fate = Fate::Passed(ports.iter().copied().collect()),
+    }
 }

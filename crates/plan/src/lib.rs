@@ -6,15 +6,19 @@
 //! backend is tested against. Never does I/O, never reads a clock.
 
 pub mod advice;
+pub mod arbitrary;
 pub mod config;
+pub mod diff;
 pub mod eval;
 pub mod model;
 pub mod names;
 pub mod plan;
 mod problem;
+pub mod text;
 pub mod units;
 
 pub use advice::Advice;
+pub use diff::{Diff, diff};
 pub use eval::eval;
 pub use problem::{PROBLEMS_MAX, Problem, Problems, utf8};
 
@@ -22,11 +26,17 @@ use std::collections::BTreeMap;
 
 use plan::Plan;
 
-/// The plan that a text asks for, and what is worth knowing about it. The text is a config.
+/// The plan that a text asks for, and what is worth knowing about it. The text is a config, or the
+/// canonical text of a plan, which begins with a line `plan 1`.
 ///
 /// # Errors
 /// Everything that is wrong with the text, with positions. `file` only names it.
 pub fn compile(file: &str, text: &str) -> Result<(Plan, Vec<Advice>), Problems> {
+    if text::is_plan(text) {
+        let plan = text::parse_named(file, text)?;
+        let advice = advice::advise(&plan, &BTreeMap::new());
+        return Ok((plan, advice));
+    }
     let mut report = problem::Report::new(text);
     let drafts = config::drafts(text, &mut report);
     let expanded = plan::devices::expand(file, &drafts, &mut report);

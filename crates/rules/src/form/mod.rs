@@ -77,15 +77,23 @@ pub struct Decision {
 impl Program {
     /// Runs the program over a frame.
     pub fn run(&self, frame: &Frame<'_>) -> Decision {
-        let mut decision = Decision::default();
+        let mut copies = Vec::new();
+        let blocked_by = self.run_into(frame, &mut copies);
+        Decision { copies, blocked_by }
+    }
+
+    /// Runs the program over a frame: appends the copies to make, in step order, and gives the first
+    /// rule that blocks, if one does. For those who judge many frames and use one list again.
+    pub fn run_into(&self, frame: &Frame<'_>, copies: &mut Vec<CopyIndex>) -> Option<RuleId> {
+        let mut blocked_by = None;
         for step in self.steps.iter().filter(|step| step.when.holds(frame)) {
             match step.then {
-                Action::Copy(copy) => decision.copies.push(copy),
+                Action::Copy(copy) => copies.push(copy),
                 Action::Block => {
-                    decision.blocked_by.get_or_insert(step.rule);
+                    blocked_by.get_or_insert(step.rule);
                 }
             }
         }
-        decision
+        blocked_by
     }
 }
