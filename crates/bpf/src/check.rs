@@ -144,7 +144,8 @@ enum Known {
 #[derive(Clone, Debug)]
 struct State {
     registers: [Known; 11],
-    written: [bool; STACK_OCTETS],
+    /// One bit for each octet of stack, the lowest first.
+    written: [u64; STACK_OCTETS / 64],
 }
 
 impl State {
@@ -152,7 +153,7 @@ impl State {
         let mut registers = [Known::Unwritten; 11];
         registers[Reg::R1.index()] = Known::Context;
         registers[Reg::R10.index()] = Known::Stack(0);
-        Self { registers, written: [false; STACK_OCTETS] }
+        Self { registers, written: [0; STACK_OCTETS / 64] }
     }
 
     fn meet(&mut self, other: &Self) {
@@ -201,10 +202,8 @@ impl State {
             Insn::Load { size, dst, src, off } => {
                 let base = self.address(src)?;
                 let mut loaded = Known::Number;
-                if let Known::Stack(at) = base
-                    && !self.stack(at + i64::from(off), usize::from(size.octets()))?.iter().all(|w| *w)
-                {
-                    return Err(Problem::UnwrittenStack);
+                if let Known::Stack(at) = base {
+                    self.read_stack(at.saturating_add(off.into()), size.octets().into())?;
                 }
                 if base == Known::Context && is_packet_pointer(kind, size, off) {
                     loaded = Known::Packet;
@@ -214,16 +213,14 @@ impl State {
             Insn::Store { size, dst, off, src } => {
                 self.operand(src)?;
                 if let Known::Stack(at) = self.address(dst)? {
-                    self.stack(at + i64::from(off), usize::from(size.octets()))?.fill(true);
+                    self.write_stack(at.saturating_add(off.into()), size.octets().into())?;
                 }
                 Ok(())
             }
             Insn::AtomicAdd { size, dst, off, src } => {
                 self.read(src)?;
-                if let Known::Stack(at) = self.address(dst)?
-                    && !self.stack(at + i64::from(off), usize::from(size.octets()))?.iter().all(|w| *w)
-                {
-                    return Err(Problem::UnwrittenStack);
+                if let Known::Stack(at) = self.address(dst)? {
+                    self.read_stack(at.saturating_add(off.into()), size.octets().into())?;
                 }
                 Ok(())
             }
@@ -273,12 +270,26 @@ impl State {
         }
     }
 
-    /// The marks of octets of the stack.
-    fn stack(&mut self, at: i64, octets: usize) -> Result<&mut [bool], Problem> {
-        let top = i64::try_from(STACK_OCTETS).map_err(|_| Problem::OutsideStack)?;
-        let first = at.checked_add(top).and_then(|first| usize::try_from(first).ok());
+    /// Marks octets of the stack as written.
+    fn write_stack(&mut self, at: i64, octets: usize) -> Result<(), Problem> {
+        for octet in Self::stack(at, octets)? {
+            self.written[octet / 64] |= 1 << (octet % 64);
+        }
+        Ok(())
+    }
+
+    /// Refuses octets of the stack that may not have been written.
+    fn read_stack(&self, at: i64, octets: usize) -> Result<(), Problem> {
+        let written = |octet: usize| self.written[octet / 64] >> (octet % 64) & 1 == 1;
+        if Self::stack(at, octets)?.all(written) { Ok(()) } else { Err(Problem::UnwrittenStack) }
+    }
+
+    /// The octets of stack from an address, counted from the lowest.
+    fn stack(at: i64, octets: usize) -> Result<std::ops::Range<usize>, Problem> {
+        let first = at.checked_add(512).and_then(|first| usize::try_from(first).ok());
         let first = first.ok_or(Problem::OutsideStack)?;
-        self.written.get_mut(first..first.saturating_add(octets)).ok_or(Problem::OutsideStack)
+        let end = first.checked_add(octets).filter(|end| *end <= STACK_OCTETS);
+        Ok(first..end.ok_or(Problem::OutsideStack)?)
     }
 
     fn call(&mut self, helper: Helper) -> Result<(), Problem> {
@@ -293,9 +304,7 @@ impl State {
             Helper::MapLookup => {
                 must(of(self, Reg::R1) == Known::Map, Reg::R1)?;
                 let Known::Stack(at) = of(self, Reg::R2) else { return Err(argument(Reg::R2)) };
-                if !self.stack(at, 4)?.iter().all(|written| *written) {
-                    return Err(Problem::UnwrittenStack);
-                }
+                self.read_stack(at, 4)?;
             }
             Helper::RedirectMap => must(of(self, Reg::R1) == Known::Map, Reg::R1)?,
             Helper::CloneRedirect | Helper::SkbVlanPush => {
@@ -306,7 +315,7 @@ impl State {
                 let Known::Stack(at) = of(self, Reg::R3) else { return Err(argument(Reg::R3)) };
                 let Known::Constant(octets @ 1..) = of(self, Reg::R4) else { return Err(argument(Reg::R4)) };
                 let octets = usize::try_from(octets).map_err(|_| argument(Reg::R4))?;
-                self.stack(at, octets)?.fill(true);
+                self.write_stack(at, octets)?;
             }
             Helper::KtimeNs | Helper::Redirect => {}
         }

@@ -63,15 +63,20 @@ pub const XDP_PASS: i32 = 2;
 /// `XDP_REDIRECT`: what `bpf_redirect_map` returns.
 pub const XDP_REDIRECT: i32 = 4;
 
+/// What [`Mode::Record`] adds to the number of the outcome that an XDP entry would send by.
+pub const RECORDED_OUTCOME: i32 = 0x100;
+
 /// For what the programs are made.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub enum Mode {
     /// For attaching.
     #[default]
     Attach,
-    /// For `BPF_PROG_TEST_RUN`, which really sends clones and refuses a given VLAN tag: entries in the
-    /// tc view send nothing (every send succeeds), and first push the tag whose protocol (network order)
-    /// is in `cb[0]` and whose tci is in `cb[1]`, unless `cb[0]` is 0. Read the verdict off the counters.
+    /// For `BPF_PROG_TEST_RUN`, which really sends clones and refuses a given VLAN tag. Entries in the tc
+    /// view send nothing (every send succeeds), and first push the tag whose protocol (network order) is
+    /// in `cb[0]` and whose tci is in `cb[1]`, unless `cb[0]` is 0. Entries in the XDP view return
+    /// [`RECORDED_OUTCOME`] and the outcome's number in place of a redirect. The rest of the verdict is
+    /// read off the counters.
     Record,
 }
 

@@ -4,7 +4,7 @@ use plan::plan::{Hook, HookId, Pass};
 use rules::form::Action;
 
 use super::outcome::{Decisions, Ending, Outcome, decisions};
-use super::{Context, EmitError, XDP_ABORTED, XDP_DROP, assembler, vlan, xdp_md};
+use super::{Context, EmitError, Mode, RECORDED_OUTCOME, XDP_ABORTED, XDP_DROP, assembler, vlan, xdp_md};
 use crate::asm::{Alu, Assembler, Cond, Helper, Kind, Origin, Program, Reg, Size};
 use crate::layout::{Counter, Part, passes_to};
 
@@ -121,6 +121,9 @@ fn end(context: &Context<'_>, asm: &mut Assembler, id: HookId, hook: &Hook, endi
     }
     match ending.outcome {
         None => asm.mov(Reg::R0, XDP_DROP),
+        Some(number) if context.mode == Mode::Record => {
+            asm.mov(Reg::R0, RECORDED_OUTCOME + i32::from(number));
+        }
         Some(number) => {
             asm.load_map(Reg::R1, crate::asm::MapRef::Devmap(id, number));
             asm.mov(Reg::R2, 0);

@@ -1,0 +1,357 @@
+//! `eval` and the programs in the kernel (`BPF_PROG_TEST_RUN`) give one verdict, in both views.
+//!
+//! Needs root (CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON): without them it fails and says so. Attaches nothing
+//! and sends nothing.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use bpf::asm::{MapRef, Program, Symbol};
+use bpf::emit::{self, Emitted, Mode, RECORDED_OUTCOME};
+use bpf::interp::{Input, Machine, Skb};
+use bpf::layout::{Counter, Layout, Part, Target, View, Wiring};
+use common::{Random, copy_port, expected, named, untagged, verdict, xdp_wiring};
+use plan::eval::{Fate, Verdict};
+use plan::plan::{HookId, Plan};
+use sys::{Linux, MapFd, MapKind, MapSpec, ProgFd, ProgKind, ProgSpec, Sys, TestRun};
+use wire::Tag;
+
+const PLANS: usize = 1500;
+const FRAMES: usize = 70;
+
+/// The kernel with the maps of one plan.
+struct Kernel {
+    sys: Linux,
+    maps: BTreeMap<MapRef, MapFd>,
+}
+
+impl Kernel {
+    fn new(emitted: &Emitted) -> Self {
+        let mut sys = Linux::new();
+        let spec = MapSpec {
+            kind: MapKind::PERCPU_ARRAY,
+            key_bytes: 4,
+            value_bytes: emitted.layout.block_bytes(),
+            max_entries: emitted.layout.blocks(),
+            flags: 0,
+            name: "counters".to_owned(),
+        };
+        let counters = sys.map_create(&spec).unwrap_or_else(|error| {
+            panic!("this test needs root (CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON): {error}")
+        });
+        Self { sys, maps: BTreeMap::from([(MapRef::Counters, counters)]) }
+    }
+
+    /// Makes the devmaps; every entry is the loopback interface, which a test run never reaches.
+    fn make_devmaps(&mut self, emitted: &Emitted) {
+        for outcome in &emitted.outcomes {
+            let spec = MapSpec {
+                kind: MapKind::DEVMAP,
+                key_bytes: 4,
+                value_bytes: 4,
+                max_entries: u32::try_from(outcome.targets.len()).unwrap(),
+                flags: 0,
+                name: "devmap".to_owned(),
+            };
+            let map = self.sys.map_create(&spec).unwrap();
+            for key in 0..spec.max_entries {
+                self.sys.map_update(map, &key.to_ne_bytes(), &1u32.to_ne_bytes()).unwrap();
+            }
+            self.maps.insert(outcome.map(), map);
+        }
+    }
+
+    fn load(&mut self, program: &Program) -> ProgFd {
+        let insns = program
+            .link(|symbol| match symbol {
+                Symbol::Map(map) => self.maps.get(&map).map(|fd| fd.0),
+                // The loopback interface; recorded programs name none.
+                Symbol::Interface(_) | Symbol::Hop(_) => Some(1),
+            })
+            .unwrap();
+        let spec = ProgSpec {
+            kind: ProgKind(program.kind.program_type()),
+            attach_type: program.kind.expected_attach_type(),
+            insns: &insns,
+            license: "Dual MIT/GPL",
+            name: &program.name,
+            flags: 0,
+        };
+        self.sys.prog_load(&spec).unwrap_or_else(|error| {
+            panic!("{}: {error}\n{}", program.name, error.log.as_deref().unwrap_or(""))
+        })
+    }
+
+    /// The counters of a part, summed over CPUs, without those that are 0.
+    fn read(&mut self, layout: &Layout, part: Part) -> BTreeMap<Counter, u64> {
+        let block = layout.block(part).unwrap();
+        let map = self.maps[&MapRef::Counters];
+        let values = self.sys.map_lookup_percpu(map, &block.to_ne_bytes()).unwrap().unwrap();
+        named(layout, part, |slot| {
+            let at = usize::from(slot) * 8;
+            values.iter().map(|value| u64::from_ne_bytes(value[at..at + 8].try_into().unwrap())).sum()
+        })
+    }
+
+    fn run(&mut self, program: ProgFd, data: &[u8], context: &[u8]) -> u32 {
+        let run = TestRun { data, context, ..TestRun::default() };
+        self.sys.prog_test_run(program, &run).unwrap().verdict
+    }
+}
+
+/// A `__sk_buff` for a test run: the tag in `cb`, and what a super-frame says of itself.
+fn sk_buff(tag: Option<Tag>, gso_segs: u32, gso_size: u32) -> Vec<u8> {
+    let mut context = vec![0; 192];
+    let mut set = |at: usize, value: u32| context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+    if let Some(tag) = tag {
+        set(48, tag.protocol.to_be().into());
+        set(52, tag.tci.into());
+    }
+    set(164, gso_segs);
+    set(176, gso_size);
+    context
+}
+
+/// What the counters gained.
+fn gained(before: &BTreeMap<Counter, u64>, after: &BTreeMap<Counter, u64>) -> BTreeMap<Counter, u64> {
+    let gain = |(counter, value): (&Counter, &u64)| (*counter, value - before.get(counter).unwrap_or(&0));
+    after.iter().map(gain).filter(|(_, gain)| *gain != 0).collect()
+}
+
+fn tc_returns(verdict: &Verdict) -> u32 {
+    let returned = match verdict.fate {
+        Fate::Left => emit::TC_NEXT,
+        Fate::Consumed => emit::TC_STOLEN,
+        Fate::Blocked(_) => emit::TC_SHOT,
+        Fate::Passed(_) => emit::TC_REDIRECT,
+    };
+    returned.cast_unsigned()
+}
+
+/// The targets of a frame in the XDP view.
+fn targets(plan: &Plan, wiring: &Wiring, verdict: &Verdict) -> Vec<Target> {
+    let mut targets = Vec::new();
+    if let Fate::Passed(ports) = &verdict.fate {
+        targets.extend(ports.iter().copied().map(Target::Port));
+    }
+    for copy in &verdict.copies {
+        if !wiring.by_hop(verdict.hook, *copy) {
+            targets.push(Target::Port(copy_port(plan, plan.hook(verdict.hook), *copy)));
+        } else if !targets.contains(&Target::Hop(verdict.hook)) {
+            targets.push(Target::Hop(verdict.hook));
+        }
+    }
+    targets
+}
+
+fn frames_of(random: &mut Random, plan: &Plan) -> Vec<(HookId, Vec<u8>)> {
+    let hooks = u16::try_from(plan.hooks.len()).unwrap();
+    (0..FRAMES).map(|_| (HookId(random.below(hooks)), common::frame(random))).collect()
+}
+
+fn entries(kernel: &mut Kernel, plan: &Plan, emitted: &Emitted) -> Vec<ProgFd> {
+    plan.hooks().map(|(id, _)| kernel.load(emitted.program(Part::Entry(id)).unwrap())).collect()
+}
+
+#[test]
+fn the_kernel_agrees_in_the_tc_view() {
+    let mut random = Random(common::seed());
+    let mut pairs = 0;
+    for number in 0..PLANS {
+        let plan = common::plan(&mut random);
+        let wiring = Wiring::all(&plan, View::Tc);
+        let emitted = bpf::emit(&plan, &wiring, Mode::Record).unwrap();
+        let mut kernel = Kernel::new(&emitted);
+        let programs = entries(&mut kernel, &plan, &emitted);
+        if number % 10 == 0 {
+            // What is attached must pass the verifier too; a test run of it would really send.
+            for unit in &bpf::emit(&plan, &wiring, Mode::Attach).unwrap().units {
+                kernel.load(&unit.program);
+            }
+        }
+        let mut before: Vec<BTreeMap<Counter, u64>> = vec![BTreeMap::new(); programs.len()];
+        for (id, data) in frames_of(&mut random, &plan) {
+            let verdict = verdict(&plan, plan.hook(id), &data);
+            let (stripped, tag) = untagged(&data);
+            let program = programs[common::index(id)];
+            let returned = kernel.run(program, &stripped, &sk_buff(tag, 0, 0));
+            assert_eq!(returned, tc_returns(&verdict), "{plan:?}\n{data:02x?}");
+            let after = kernel.read(&emitted.layout, Part::Entry(id));
+            let octets = u64::try_from(data.len()).unwrap();
+            let want = expected(&verdict, &wiring, &plan, octets);
+            assert_eq!(gained(&before[common::index(id)], &after), want, "{plan:?}\n{data:02x?}");
+            before[common::index(id)] = after;
+            pairs += 1;
+        }
+    }
+    println!("{pairs} pairs");
+    assert!(pairs >= 100_000);
+}
+
+#[test]
+fn the_kernel_agrees_in_the_xdp_view() {
+    let mut random = Random(common::seed());
+    let mut pairs = 0;
+    for number in 0..PLANS {
+        let plan = common::plan(&mut random);
+        let wiring = xdp_wiring(&plan);
+        let recorded = bpf::emit(&plan, &wiring, Mode::Record).unwrap();
+        let attached = bpf::emit(&plan, &wiring, Mode::Attach).unwrap();
+        let mut kernel = Kernel::new(&recorded);
+        let programs = entries(&mut kernel, &plan, &recorded);
+        // The programs that are attached, with their devmaps, on every tenth plan.
+        let mut real = None;
+        if number % 10 == 0 {
+            kernel.make_devmaps(&attached);
+            for unit in &attached.units {
+                kernel.load(&unit.program);
+            }
+            real = Some(entries(&mut kernel, &plan, &attached));
+        }
+        let mut before: Vec<BTreeMap<Counter, u64>> = vec![BTreeMap::new(); programs.len()];
+        for (id, data) in frames_of(&mut random, &plan) {
+            if wiring.view(plan.hook(id)) != View::Xdp {
+                continue;
+            }
+            let verdict = verdict(&plan, plan.hook(id), &data);
+            let octets = u64::try_from(data.len()).unwrap();
+            let want = expected(&verdict, &wiring, &plan, octets);
+            let to = targets(&plan, &wiring, &verdict);
+            let returned = kernel.run(programs[common::index(id)], &data, &[]);
+            let outcome = recorded.outcomes.iter().find(|outcome| {
+                outcome.hook == id && returned == RECORDED_OUTCOME.cast_unsigned() + u32::from(outcome.number)
+            });
+            assert_eq!(outcome.map_or(&[][..], |outcome| &outcome.targets), to, "{plan:?}\n{data:02x?}");
+            let after = kernel.read(&recorded.layout, Part::Entry(id));
+            assert_eq!(gained(&before[common::index(id)], &after), want, "{plan:?}\n{data:02x?}");
+            before[common::index(id)] = after;
+            if let Some(real) = &real {
+                let returned = kernel.run(real[common::index(id)], &data, &[]);
+                assert_eq!(returned, if to.is_empty() { 1 } else { 4 });
+                let after = kernel.read(&recorded.layout, Part::Entry(id));
+                assert_eq!(gained(&before[common::index(id)], &after), want, "{plan:?}\n{data:02x?}");
+                before[common::index(id)] = after;
+            }
+            pairs += 1;
+        }
+    }
+    println!("{pairs} pairs");
+    assert!(pairs >= 80_000, "most hooks of random plans can be seen by XDP");
+}
+
+/// A super-frame: its octets, and the octets of its headers where they can be measured.
+fn super_frame(random: &mut Random) -> (Vec<u8>, Option<u64>) {
+    let mut data = vec![0; 12];
+    for _ in 0..random.below(4) {
+        data.extend([0x81, 0x00, 0x00, 0x05]);
+    }
+    let tags = (data.len() - 12) / 4;
+    let protocol = random.pick(&[6u8, 6, 17, 47]);
+    if random.one_in(2) {
+        let words = 5 + random.below(4);
+        data.extend([0x08, 0x00, 0x40 | u8::try_from(words).unwrap()]);
+        data.extend([0; 8]);
+        data.push(protocol);
+        data.resize(data.len() - 10 + usize::from(words) * 4, 0);
+    } else {
+        data.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 0, protocol]);
+        data.resize(data.len() + 33, 0);
+    }
+    match protocol {
+        6 => {
+            let words = 5 + random.below(11);
+            let at = data.len();
+            data.resize(at + usize::from(words) * 4, 0);
+            data[at + 12] = u8::try_from(words << 4).unwrap();
+        }
+        _ => data.resize(data.len() + 8, 0),
+    }
+    let headers = u64::try_from(data.len()).unwrap();
+    data.resize(data.len() + 1 + usize::from(random.below(3000)), 0);
+    // Three tags in the data are more than are looked through; with one beside it, four.
+    let measurable = protocol != 47 && (tags <= 2 || tags == 3);
+    (data, measurable.then_some(headers))
+}
+
+#[test]
+fn super_frames_count_as_the_frames_that_they_stand_for() {
+    let mut random = Random(common::seed());
+    let plan = common::plan(&mut Random(3));
+    let id = HookId(0);
+    let emitted = bpf::emit(&plan, &Wiring::all(&plan, View::Tc), Mode::Record).unwrap();
+    let mut kernel = Kernel::new(&emitted);
+    let program = emitted.program(Part::Entry(id)).unwrap();
+    let loaded = kernel.load(program);
+    for _ in 0..5000 {
+        let (data, headers) = super_frame(&mut random);
+        let (stripped, tag) = untagged(&data);
+        // As many tags as stay in the data after the outer one is taken off decide.
+        let octets = u64::try_from(data.len()).unwrap();
+        let gso_size = 1 + u32::from(random.below(1400));
+        let beside = if tag.is_some() { 4 } else { 0 };
+        let payload = octets - headers.unwrap_or(beside);
+        let by_size = payload.div_ceil(u64::from(gso_size)).max(1);
+        let gso_segs = if random.one_in(2) { 0 } else { u32::try_from(by_size).unwrap() };
+        if by_size > 65_535 {
+            continue;
+        }
+        let mut want = BTreeMap::from([
+            (Counter::In(id), by_size),
+            (Counter::InBytes(id), octets + (by_size - 1) * headers.unwrap_or(0)),
+        ]);
+        if headers.is_none() {
+            want.insert(Counter::Unmeasured(id), 1);
+        }
+        let of_in = |counters: BTreeMap<Counter, u64>| -> BTreeMap<Counter, u64> {
+            let told =
+                |c: &Counter| matches!(c, Counter::In(_) | Counter::InBytes(_) | Counter::Unmeasured(_));
+            counters.into_iter().filter(|(counter, _)| told(counter)).collect()
+        };
+        let before = of_in(kernel.read(&emitted.layout, Part::Entry(id)));
+        kernel.run(loaded, &stripped, &sk_buff(tag, gso_segs, gso_size));
+        let after = of_in(kernel.read(&emitted.layout, Part::Entry(id)));
+        assert_eq!(gained(&before, &after), want, "{headers:?} {gso_segs} {gso_size} {data:02x?}");
+
+        let mut machine = Machine::for_layout(&emitted.layout);
+        let linear = usize::from(random.below(100));
+        let skb = Skb { data: stripped, linear, tag, gso_segs, gso_size, ..Skb::default() };
+        machine.run(program, Input::Tc(skb)).unwrap();
+        let got = want.keys().map(|counter| (*counter, machine.counter(&emitted.layout, *counter)));
+        assert_eq!(got.collect::<BTreeMap<_, _>>(), want);
+    }
+}
+
+#[test]
+fn the_programs_of_measurements_pass_the_verifier() {
+    let plan = common::plan(&mut Random(1));
+    let emitted = bpf::emit(&plan, &Wiring::all(&plan, View::Tc), Mode::Attach).unwrap();
+    let mut kernel = Kernel::new(&emitted);
+    let mut make = |map: MapRef, kind: MapKind, value_bytes: u32| {
+        let spec =
+            MapSpec { kind, key_bytes: 4, value_bytes, max_entries: 1, flags: 0, name: "bench".to_owned() };
+        let fd = kernel.sys.map_create(&spec).unwrap();
+        kernel.maps.insert(map, fd);
+    };
+    make(bpf::bench::DEVMAP, MapKind::DEVMAP, 4);
+    make(bpf::bench::PACE, MapKind::ARRAY, 24);
+    make(bpf::bench::COUNT, MapKind::PERCPU_ARRAY, 8);
+    let devmap = kernel.maps[&bpf::bench::DEVMAP];
+    kernel.sys.map_update(devmap, &0u32.to_ne_bytes(), &1u32.to_ne_bytes()).unwrap();
+    let frame = [0; 60];
+    let cases = [
+        (bpf::bench::forward(), 4),
+        (bpf::bench::paced(), 4),
+        (bpf::bench::xdp_sink(), 1),
+        (bpf::bench::tc_sink(), 2),
+    ];
+    for (program, verdict) in cases {
+        let program = program.unwrap();
+        bpf::check::check(&program).unwrap();
+        let loaded = kernel.load(&program);
+        assert_eq!(kernel.run(loaded, &frame, &[]), verdict, "{}", program.name);
+    }
+    let pace = kernel.maps[&bpf::bench::PACE];
+    let value = kernel.sys.map_lookup(pace, &0u32.to_ne_bytes()).unwrap().unwrap();
+    assert_eq!(value[16..24], 1u64.to_ne_bytes(), "one frame was due");
+}
