@@ -154,7 +154,7 @@ impl Expander<'_, '_> {
             return;
         }
         let known = self.known.keys().map(String::as_str);
-        let near = nearest(&name.value, known).map(|near| format!(", or did you mean `{near}`?"));
+        let near = nearest(&name.value, known).map(|near| format!(", or did you mean {}?", shown(near)));
         let near = near.unwrap_or_default();
         if let Some(flaw) = names::interface_flaw(&name.value) {
             let what = format!("{} is no port, and cannot be an interface: {flaw}", shown(&name.value));
@@ -231,9 +231,9 @@ impl Expander<'_, '_> {
         let what = format!("{} is no port", shown(&name.value));
         let on_interface = self.expanded.model.on_interface(&name.value);
         let help = match on_interface.map(|id| self.expanded.model.port(id).name.clone()) {
-            Some(port) => format!("that is an interface; its port is `{port}`"),
+            Some(port) => format!("that is an interface; its port is {}", shown(&port)),
             None => match nearest(&name.value, self.known.keys().map(String::as_str)) {
-                Some(near) => format!("did you mean `{near}`?"),
+                Some(near) => format!("did you mean {}?", shown(near)),
                 None if role == Role::Monitor => {
                     "add it to [ports], with the interface that the sensor is on".to_owned()
                 }

@@ -467,7 +467,7 @@ fn unknown<T>(word: &Word, known: &[&str], what: &str) -> Parsed<T> {
 
 fn missing<'k, T>(word: &Word, what: &str, known: impl Iterator<Item = &'k String>) -> Parsed<T> {
     let help = match nearest(&word.text, known.map(String::as_str)) {
-        Some(near) => format!("did you mean `{near}`?"),
+        Some(near) => format!("did you mean {}?", shown(near)),
         None => format!("add a line for it before: `{what}  NAME ...`"),
     };
     flaw(&word.span, format!("{} is no {what}", shown(&word.text)), help)
