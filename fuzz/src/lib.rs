@@ -3,3 +3,5 @@
 //! Never does I/O, never looks at a clock: a crash is reproduced by its bytes alone.
 
 pub mod capture;
+pub mod frame;
+pub mod text;

@@ -35,8 +35,8 @@ pub fn run(steps: &mut Steps) {
 
 fn list() -> Result<Vec<String>, String> {
     let text = output(command(binary()).args(["lab", "--list"]))?;
-    let names: Vec<String> =
-        text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect();
+    let words = text.lines().filter_map(|line| line.split_whitespace().next());
+    let names: Vec<String> = words.filter(|word| *word != "SCENARIO").map(str::to_owned).collect();
     match KINDS.iter().find(|kind| !names.iter().any(|name| name == *kind)) {
         None => Ok(names),
         Some(kind) => Err(format!("no scenario {kind} in `tapwright lab --list`")),

@@ -37,8 +37,12 @@ fn main() -> ExitCode {
             Err(_) => return usage(),
         },
         ["lab"] => lab::run(&mut steps),
-        ["bless"] => steps.step("bless", tests::bless),
-        ["check-data", dir] => steps.step("captures", || captures::check(dir.as_ref())),
+        ["bless"] => {
+            steps.step("bless", tests::bless);
+        }
+        ["check-data", dir] => {
+            steps.step("captures", || captures::check(dir.as_ref()));
+        }
         _ => return usage(),
     }
     steps.finish()

@@ -17,8 +17,8 @@ pub struct Steps {
 }
 
 impl Steps {
-    /// Runs one step under a heading.
-    pub fn step(&mut self, name: &str, run: impl FnOnce() -> Outcome) {
+    /// Runs one step under a heading, and says whether it passed.
+    pub fn step(&mut self, name: &str, run: impl FnOnce() -> Outcome) -> bool {
         say(&format!("\n== {name}"));
         let begun = Instant::now();
         let outcome = run();
@@ -29,6 +29,7 @@ impl Steps {
             Err(why) => say(&format!("== {name} FAILED after {seconds} s: {why}")),
         }
         self.count(name, &outcome);
+        outcome.is_ok()
     }
 
     fn count(&mut self, name: &str, outcome: &Outcome) {
