@@ -6,7 +6,6 @@ mod link;
 pub(crate) mod netlink;
 mod plumbing;
 mod queue;
-mod vlan;
 mod xdp;
 
 use crate::error::{Result, SysError};
