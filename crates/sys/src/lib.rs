@@ -13,6 +13,7 @@
 #![allow(unsafe_code)]
 
 mod error;
+mod fake;
 mod gate;
 mod linux;
 mod net;
@@ -27,6 +28,7 @@ pub mod packet;
 pub mod process;
 
 pub use error::{Result, SysError};
+pub use fake::{Card, Fake, Snapshot};
 pub use gate::{Call, Fault, FaultKind, Gate};
 pub use linux::Linux;
 pub use net::{

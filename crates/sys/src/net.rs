@@ -161,6 +161,8 @@ pub struct Address {
     pub prefix: u8,
     /// `RT_SCOPE_*`: 0 global, 253 link, 254 host.
     pub scope: u8,
+    /// The broadcast address of IPv4, where one is set.
+    pub broadcast: Option<std::net::Ipv4Addr>,
     /// `IFA_F_*`: 0x80 permanent, 0x40 tentative, 0x08 duplicate, 0x200 without a prefix route.
     pub flags: u32,
 }

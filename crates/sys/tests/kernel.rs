@@ -1,5 +1,7 @@
 //! The real machine, each test in a namespace of its own that ends with it. They need root, and say so.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
+
 use std::net::IpAddr;
 use std::process::Command;
 use sys::netns::Namespace;
@@ -118,7 +120,7 @@ fn addresses_and_routes() {
         let (a, _) = veth(&mut linux);
         let address = |ip: &str, prefix, scope| {
             let ip: IpAddr = ip.parse().unwrap();
-            Address { ifindex: a.index, ip, prefix, scope, flags: 0 }
+            Address { ifindex: a.index, ip, prefix, scope, broadcast: None, flags: 0 }
         };
         let v4 = address("10.1.2.3", 24, 0);
         let v6 = address("fe80::7", 64, 253);

@@ -238,7 +238,11 @@ fn address(answer: &Answer) -> Option<Address> {
     // With a point-to-point address, LOCAL is ours and ADDRESS is the other end's.
     let ip = ip_of(find(attrs, IFA_LOCAL).or_else(|| find(attrs, IFA_ADDRESS))?)?;
     let flags = find(attrs, IFA_FLAGS).and_then(|flags| u32_at(flags, 0)).unwrap_or(u32::from(body[2]));
-    Some(Address { ifindex: u32_at(body, 4)?, ip, prefix: body[1], scope: body[3], flags })
+    let broadcast = find(attrs, IFA_BROADCAST).and_then(ip_of).and_then(|ip| match ip {
+        IpAddr::V4(v4) => Some(v4),
+        IpAddr::V6(_) => None,
+    });
+    Some(Address { ifindex: u32_at(body, 4)?, ip, prefix: body[1], scope: body[3], broadcast, flags })
 }
 
 fn ip_of(bytes: &[u8]) -> Option<IpAddr> {
@@ -270,14 +274,11 @@ pub(super) fn add_address(address: &Address) -> Result<()> {
     let object = address.to_string();
     let mut flags = address.flags & IFA_F_SETTABLE;
     let mut request = address_request(RTM_NEWADDR, F_CREATE | F_REPLACE, address);
-    match address.ip {
-        // As ip(8) does with `broadcast +`, so that hosts of a lab are like others.
-        IpAddr::V4(v4) if address.prefix < 31 => {
-            let host_bits = u32::MAX.checked_shr(u32::from(address.prefix)).unwrap_or_default();
-            request = request.attr(IFA_BROADCAST, &(v4.to_bits() | host_bits).to_be_bytes());
-        }
-        IpAddr::V4(_) => {}
-        IpAddr::V6(_) => flags |= IFA_F_NODAD,
+    if let Some(broadcast) = address.broadcast {
+        request = request.attr(IFA_BROADCAST, &broadcast.octets());
+    }
+    if address.ip.is_ipv6() {
+        flags |= IFA_F_NODAD;
     }
     change("RTM_NEWADDR", &object, request.u32(IFA_FLAGS, flags))
 }
