@@ -35,7 +35,11 @@ impl Check {
     }
 
     /// Two numbers that must be equal.
-    pub fn equal(what: impl Into<String>, (left, left_count): (&str, u64), (right, right_count): (&str, u64)) -> Self {
+    pub fn equal(
+        what: impl Into<String>,
+        (left, left_count): (&str, u64),
+        (right, right_count): (&str, u64),
+    ) -> Self {
         let problem = (left_count != right_count)
             .then(|| format!("{left} says {left_count}, {right} says {right_count}"));
         Self::new(what, problem)
@@ -53,14 +57,18 @@ pub fn seen(
     mtu: u32,
     describe: &dyn Fn(&[u8]) -> String,
 ) -> Vec<Check> {
-    let expected: Vec<String> = sides.iter().map(|side| format!("{} from {}", side.frames.len(), side.name)).collect();
+    let expected: Vec<String> =
+        sides.iter().map(|side| format!("{} from {}", side.frames.len(), side.name)).collect();
     vec![
         Check::new(
             format!("{observer}: {} frames, byte for byte: {}", seen.len(), expected.join(", ")),
             differences(seen, sides, describe),
         ),
         Check::new(format!("{observer}: in order within each side"), disorder(seen, sides)),
-        Check::new(format!("{observer}: no frame above {mtu} octets of payload"), oversize(seen, mtu, describe)),
+        Check::new(
+            format!("{observer}: no frame above {mtu} octets of payload"),
+            oversize(seen, mtu, describe),
+        ),
         Check::new(format!("{observer}: every checksum right"), broken(seen, describe)),
     ]
 }
@@ -98,7 +106,9 @@ fn disorder(seen: &[&[u8]], sides: &[Side]) -> Option<String> {
     sides.iter().find_map(|side| {
         let mut rest = seen.iter();
         let found = side.frames.iter().position(|frame| !rest.any(|other| *other == frame.as_slice()));
-        found.map(|at| format!("{}: frame {} of {} is not after the one before it", side.name, at + 1, side.frames.len()))
+        found.map(|at| {
+            format!("{}: frame {} of {} is not after the one before it", side.name, at + 1, side.frames.len())
+        })
     })
 }
 
@@ -131,7 +141,10 @@ mod tests {
 
     fn problems(seen_frames: &[&[u8]], sides: &[Side]) -> Vec<String> {
         let describe = |frame: &[u8]| format!("{frame:?}");
-        seen("ids", seen_frames, sides, 1500, &describe).into_iter().filter_map(|check| check.problem).collect()
+        seen("ids", seen_frames, sides, 1500, &describe)
+            .into_iter()
+            .filter_map(|check| check.problem)
+            .collect()
     }
 
     #[test]

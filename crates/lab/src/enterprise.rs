@@ -53,6 +53,9 @@ pub const HOSTS: [(&str, Kind); 10] = [
     ("ws2", Kind::Host),
 ];
 
+/// The box that the cables of a tapped link go to.
+pub const TAP: &str = "tap";
+
 /// A host and an interface of it.
 pub type Jack = (&'static str, &'static str);
 
@@ -91,17 +94,12 @@ pub const ADDRESSES: [(&str, &str, Ipv4Addr, Ipv6Addr); 11] = [
     ("ws2", "eth0", Ipv4Addr::new(10, 0, 0, 12), v6(4, 0x12)),
 ];
 
-/// The VLAN in which DMZ hosts are managed, its tagged interfaces and their addresses (`watch` only).
+/// The VLAN in which DMZ hosts are managed (`watch` only).
 pub const MANAGEMENT_VLAN: u16 = 20;
 
-/// Interfaces in [`MANAGEMENT_VLAN`], on top of `eth0`.
-pub const MANAGEMENT: [(&str, Ipv4Addr, Ipv6Addr); 2] = [
-    ("web", Ipv4Addr::new(172, 16, 20, 80), v6(20, 0x80)),
-    ("mail", Ipv4Addr::new(172, 16, 20, 25), v6(20, 0x25)),
-];
-
-/// The name of a tagged interface.
-pub const MANAGEMENT_INTERFACE: &str = "eth0.20";
+/// Who asks in [`MANAGEMENT_VLAN`], and who answers, by their `eth0`.
+pub const MANAGEMENT: [(&str, Ipv4Addr); 2] =
+    [("mail", Ipv4Addr::new(172, 16, 20, 25)), ("web", Ipv4Addr::new(172, 16, 20, 80))];
 
 /// A static route: the host, the destination (`None` is the default route), and the next router.
 pub type Route = (&'static str, Option<(IpAddr, u8)>, IpAddr);

@@ -3,7 +3,7 @@
 //! A scenario says which cables are cut, what is plugged in where, the config of each box that runs a plan, and
 //! what each sensor should see. Never does I/O; `run` makes it happen.
 
-use crate::enterprise::{BRIDGE, End, Jack};
+use crate::enterprise::{BRIDGE, End, Jack, TAP};
 
 /// How a scenario is to be laid out.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ pub struct Layout {
     pub boxes: Vec<BoxPlan>,
     /// What is captured, and what must be seen there.
     pub sensors: Vec<Sensor>,
-    /// Whether DMZ hosts have tagged interfaces in the management VLAN, and talk over them.
+    /// Whether DMZ hosts talk in the management VLAN.
     pub management: bool,
 }
 
@@ -313,14 +313,14 @@ fn on_the_perimeter(options: &Options, comment: &str, monitors: &[Monitor], devi
             arrows(30, monitors)
         ),
         cuts: vec![perimeter_cut()],
-        feeds: feeds("tap", monitors),
+        feeds: feeds(TAP, monitors),
         boxes: vec![BoxPlan {
-            host: "tap".into(),
+            host: TAP.into(),
             file: "perimeter.toml".into(),
             text: config(options, comment, &[("a", "eth1"), ("b", "eth2")], monitors, device),
             ports: link_truth("a", "b", PERIMETER_LINK),
         }],
-        sensors: sensors("tap", monitors),
+        sensors: sensors(TAP, monitors),
         management: false,
     }
 }
@@ -415,21 +415,24 @@ fn span_session(host: &str, members: &[(&'static str, Passing)]) -> BoxPlan {
 
 fn span_regeneration(options: &Options) -> Layout {
     let (dmz, intranet) = (dmz_members(), intranet_members());
-    let of = |members: &[(&str, Passing)]| -> Vec<Passing> { members.iter().map(|(_, p)| p.clone()).collect() };
+    let of =
+        |members: &[(&str, Passing)]| -> Vec<Passing> { members.iter().map(|(_, p)| p.clone()).collect() };
     let monitors = pairs(options.copies, 3, &of(&dmz), &of(&intranet));
     let device = format!(
         "name     = \"spans\"\nkind     = \"span-regeneration\"\nspans    = [\"x\", \"y\"]\nmonitors = {}\n",
         pair_list(&monitors)
     );
-    let comment = "What comes from SPAN port x goes to the first of each pair, what comes from y to the second.";
+    let comment =
+        "What comes from SPAN port x goes to the first of each pair, what comes from y to the second.";
     let mut all_feeds = vec![
-        (End::new("dmz", "span"), End::new("tap", "eth1")),
-        (End::new("intranet", "span"), End::new("tap", "eth2")),
+        (End::new("dmz", "span"), End::new(TAP, "eth1")),
+        (End::new("intranet", "span"), End::new(TAP, "eth2")),
     ];
-    all_feeds.extend(feeds("tap", &monitors));
-    let truth = |port: &str, entered: Vec<Passing>| PortTruth { port: port.to_owned(), entered, passed_to: None };
+    all_feeds.extend(feeds(TAP, &monitors));
+    let truth =
+        |port: &str, entered: Vec<Passing>| PortTruth { port: port.to_owned(), entered, passed_to: None };
     let tap = BoxPlan {
-        host: "tap".into(),
+        host: TAP.into(),
         file: "spans.toml".into(),
         text: config(options, comment, &[("x", "eth1"), ("y", "eth2")], &monitors, &device),
         ports: vec![truth("x", of(&dmz)), truth("y", of(&intranet))],
@@ -448,7 +451,7 @@ fn span_regeneration(options: &Options) -> Layout {
         cuts: Vec::new(),
         feeds: all_feeds,
         boxes: vec![span_session("dmz", &dmz), span_session("intranet", &intranet), tap],
-        sensors: sensors("tap", &monitors),
+        sensors: sensors(TAP, &monitors),
         management: false,
     }
 }
@@ -486,10 +489,10 @@ fn link_aggregator(options: &Options) -> Layout {
          {:38}+-- intranet  ws1  ws2\n",
         "", "", "", ""
     );
-    layout.feeds = feeds("tap", &monitors);
-    layout.sensors = sensors("tap", &monitors);
+    layout.feeds = feeds(TAP, &monitors);
+    layout.sensors = sensors(TAP, &monitors);
     layout.boxes = vec![BoxPlan {
-        host: "tap".into(),
+        host: TAP.into(),
         file: "dmz.toml".into(),
         text: config(options, comment, &entries, &monitors, &device),
         ports: truths,
@@ -599,7 +602,7 @@ mod tests {
             for cut in &layout.cuts {
                 assert!(CABLES.contains(&cut.cable), "{name}");
                 for interface in [&cut.interfaces.0, &cut.interfaces.1] {
-                    assert!(used.insert(End::new("tap", interface)), "{name}: {interface}");
+                    assert!(used.insert(End::new(TAP, interface)), "{name}: {interface}");
                 }
             }
             for end in layout.feeds.iter().flat_map(|(a, b)| [a, b]) {
@@ -625,9 +628,11 @@ mod tests {
             let layout = regeneration(&Options { attach: None, copies });
             assert_eq!(layout.sensors.len(), 2 * copies);
         }
-        assert!(regeneration(&Options { attach: None, copies: 2 }).boxes[0]
-            .text
-            .contains("monitors = [[\"m1a\", \"m1b\"], [\"m2a\", \"m2b\"]]"));
+        assert!(
+            regeneration(&Options { attach: None, copies: 2 }).boxes[0]
+                .text
+                .contains("monitors = [[\"m1a\", \"m1b\"], [\"m2a\", \"m2b\"]]")
+        );
     }
 
     #[test]

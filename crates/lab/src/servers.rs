@@ -98,7 +98,7 @@ pub fn large_page() -> Vec<u8> {
 }
 
 /// A name and its addresses.
-pub type Record = (&'static str, &'static [IpAddr]);
+pub type Record = (&'static str, Vec<IpAddr>);
 
 /// Answers for the names of `zone` on UDP port 53; asks `upstream`, where there is one, about all others.
 pub fn dns(zone: Vec<Record>, upstream: Option<IpAddr>) -> io::Result<Server> {
@@ -130,7 +130,7 @@ fn answer(query: &[u8], zone: &[Record], upstream: Option<IpAddr>) -> Option<Vec
     match ours {
         None => *reply.rcode_mut() = RCODE::NameError,
         Some((_, addresses)) => {
-            for address in *addresses {
+            for address in addresses {
                 let (kind, data) = match address {
                     IpAddr::V4(v4) => (TYPE::A, RData::A(A { address: u32::from(*v4) })),
                     IpAddr::V6(v6) => (TYPE::AAAA, RData::AAAA(AAAA { address: u128::from(*v6) })),
@@ -193,7 +193,9 @@ mod tests {
 
     use super::*;
 
-    const ZONE: Record = ("www.example.net", &[IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10))]);
+    fn zone() -> [Record; 1] {
+        [("www.example.net", vec![IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10))])]
+    }
 
     fn query(name: &'static str) -> Vec<u8> {
         let mut packet = Packet::new_query(7);
@@ -205,19 +207,19 @@ mod tests {
 
     #[test]
     fn a_known_name_is_answered_and_an_unknown_one_refused() {
-        let bytes = answer(&query("WWW.example.net"), &[ZONE], None).unwrap();
+        let bytes = answer(&query("WWW.example.net"), &zone(), None).unwrap();
         let reply = Packet::parse(&bytes).unwrap();
         assert_eq!((reply.id(), reply.answers.len(), reply.rcode()), (7, 1, RCODE::NoError));
-        let bytes = answer(&query("nowhere.example.net"), &[ZONE], None).unwrap();
+        let bytes = answer(&query("nowhere.example.net"), &zone(), None).unwrap();
         assert_eq!(Packet::parse(&bytes).unwrap().rcode(), RCODE::NameError);
     }
 
     #[test]
     fn what_is_no_question_gets_no_answer() {
-        let reply = answer(&query("www.example.net"), &[ZONE], None).unwrap();
-        assert_eq!(answer(&reply, &[ZONE], None), None);
-        assert_eq!(answer(b"nonsense", &[ZONE], None), None);
-        assert_eq!(answer(&[], &[ZONE], None), None);
+        let reply = answer(&query("www.example.net"), &zone(), None).unwrap();
+        assert_eq!(answer(&reply, &zone(), None), None);
+        assert_eq!(answer(b"nonsense", &zone(), None), None);
+        assert_eq!(answer(&[], &zone(), None), None);
     }
 
     #[test]

@@ -1,0 +1,184 @@
+//! A run as text for people and as JSON for programs.
+
+use engine::Table;
+use serde_json::json;
+use wire::capture::Timestamp;
+use wire::print::Printer;
+
+use crate::capture::Captured;
+use crate::run::{Observed, Report};
+use crate::scenario::SCENARIOS;
+
+/// Why writing to a string cannot fail.
+const STRING: &str = "a string takes all that is written to it";
+
+/// How much is shown, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    /// Frames shown of each sensor; `None` shows all.
+    pub frames: Option<usize>,
+    /// Whether headings are set in bold (a terminal reads them).
+    pub bold: bool,
+}
+
+/// Frames shown of each sensor where nothing else was asked for.
+pub const FRAMES_SHOWN: usize = 10;
+
+/// One frame in a line, as tcpdump prints it, without its time.
+pub fn describe(bytes: &[u8]) -> String {
+    line(&mut Printer::new(), bytes)
+}
+
+fn line(printer: &mut Printer, bytes: &[u8]) -> String {
+    let mut text = String::new();
+    if let Some(frame) = wire::Frame::ethernet(bytes) {
+        printer.frame(&frame, &mut text).expect(STRING);
+    }
+    text
+}
+
+/// The scenarios as a table.
+pub fn list() -> String {
+    let mut table = Table::new(["SCENARIO", "SHOWS"], 2);
+    for scenario in &SCENARIOS {
+        table.row([scenario.name.to_owned(), scenario.summary.to_owned()]);
+    }
+    let mut text = String::new();
+    table.print(&mut text).expect(STRING);
+    text
+}
+
+struct Page {
+    text: String,
+    bold: bool,
+}
+
+impl Page {
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line.trim_end());
+        self.text.push('\n');
+    }
+
+    fn heading(&mut self, heading: &str) {
+        let (on, off) = if self.bold { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+        self.line("");
+        self.line(&format!("{on}{heading}{off}"));
+    }
+
+    fn indented(&mut self, text: &str) {
+        for line in text.lines() {
+            self.line(&format!("  {line}"));
+        }
+    }
+
+    fn table(&mut self, table: &Table) {
+        let mut text = String::new();
+        table.print(&mut text).expect(STRING);
+        self.indented(&text);
+    }
+}
+
+/// The whole run, and what is said about a network that was kept. The last line is `unaccounted` and the number.
+pub fn text(report: &Report, style: Style, kept: Option<&str>) -> String {
+    let mut page = Page { text: String::new(), bold: style.bold };
+    page.text.push_str(&format!("lab {}\n", report.scenario));
+    page.line("");
+    page.indented(&report.drawing);
+    for plan in &report.boxes {
+        page.heading(&format!("{} on {}", plan.file, plan.host));
+        page.indented(&plan.text);
+    }
+    if !report.ends.is_empty() {
+        page.heading("Ends of cables");
+        page.indented(&report.ends.join("\n"));
+    }
+    for (host, said) in &report.ups {
+        page.heading(&format!("Up on {host}"));
+        page.indented(said);
+    }
+    page.heading("Traffic");
+    let mut table = Table::new(["HOST", "CLIENT", "RESULT"], 3);
+    for exchange in &report.traffic {
+        let mark = if exchange.ok { "" } else { "FAILED: " };
+        table.row([exchange.host.clone(), exchange.what.clone(), format!("{mark}{}", exchange.result)]);
+    }
+    page.table(&table);
+    for sensor in &report.sensors {
+        page.heading(&format!("{} ({}) saw {} frames", sensor.end, sensor.monitor, sensor.frames.len()));
+        frames(&mut page, sensor, style.frames);
+    }
+    for ledger in &report.ledgers {
+        page.heading(&format!("Ledger of {}", ledger.host));
+        page.indented(&ledger.status.to_string());
+    }
+    page.heading("Checks");
+    for check in &report.checks {
+        let mark = if check.ok { "ok    " } else { "FAILED" };
+        page.line(&format!("  {mark}  {}", check.what));
+        if let Some(problem) = &check.problem {
+            page.line(&format!("          {problem}"));
+        }
+    }
+    if let Some(kept) = kept {
+        page.heading("Kept");
+        page.indented(kept);
+    }
+    page.line("");
+    page.line(&format!("unaccounted {}", report.unaccounted()));
+    page.text
+}
+
+fn frames(page: &mut Page, sensor: &Observed, limit: Option<usize>) {
+    let mut printer = Printer::new();
+    let shown = limit.unwrap_or(sensor.frames.len());
+    for frame in sensor.frames.iter().take(shown) {
+        page.line(&format!("  {} {}", time_of_day(frame), line(&mut printer, &frame.bytes)));
+    }
+    let rest = sensor.frames.len().saturating_sub(shown);
+    if rest > 0 {
+        page.line(&format!("  ... and {rest} more (--all)"));
+    }
+}
+
+/// `09:43:33.263664`, UTC.
+fn time_of_day(frame: &Captured) -> String {
+    let mut text = String::new();
+    wire::print::time_of_day(Timestamp(frame.time_ns.into()), false, &mut text).expect(STRING);
+    text
+}
+
+/// The same as JSON.
+pub fn json(report: &Report) -> serde_json::Value {
+    let boxes: Vec<_> = report
+        .boxes
+        .iter()
+        .map(|plan| json!({ "host": plan.host, "file": plan.file, "config": plan.text }))
+        .collect();
+    let sensors: Vec<_> = report
+        .sensors
+        .iter()
+        .map(|sensor| {
+            let bytes: usize = sensor.frames.iter().map(|frame| frame.bytes.len()).sum();
+            json!({
+                "interface": sensor.end.to_string(),
+                "monitor": sensor.monitor,
+                "frames": sensor.frames.len(),
+                "bytes": bytes,
+            })
+        })
+        .collect();
+    let ledgers: serde_json::Map<String, serde_json::Value> =
+        report.ledgers.iter().map(|ledger| (ledger.host.clone(), json!(ledger.status))).collect();
+    json!({
+        "scenario": report.scenario,
+        "boxes": boxes,
+        "ends": report.ends,
+        "up": report.ups.iter().map(|(host, said)| json!({ "host": host, "said": said })).collect::<Vec<_>>(),
+        "traffic": report.traffic,
+        "sensors": sensors,
+        "ledgers": ledgers,
+        "checks": report.checks,
+        "ok": report.ok(),
+        "unaccounted": report.unaccounted(),
+    })
+}

@@ -1,0 +1,19 @@
+//! The enterprise without any tap: every client is served. Needs root.
+
+use lab::network::Network;
+use lab::scenario::Layout;
+use lab::traffic;
+
+#[test]
+fn every_client_is_served_and_nothing_is_left_behind() {
+    let network = Network::enterprise(&Layout::default(), 1500)
+        .expect("this test makes network namespaces: run it as root");
+    network.give_addresses().unwrap();
+    let servers = traffic::serve(&network).unwrap();
+    let exchanges = traffic::run(&network, true).unwrap();
+    drop(servers);
+    assert!(exchanges.len() >= 13);
+    for exchange in exchanges {
+        assert!(exchange.ok, "{} {}: {}", exchange.host, exchange.what, exchange.result);
+    }
+}
