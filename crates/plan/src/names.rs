@@ -7,8 +7,7 @@ pub const DEVICE_NAME_MAX: usize = 128;
 
 /// What is wrong with an interface's name, if anything is. The rule is the kernel's (`dev_valid_name`).
 pub fn interface_flaw(name: &str) -> Option<&'static str> {
-    // The kernel looks at octets with its own Latin-1 table, where 0xa0 is a space too.
-    let space = |octet: u8| matches!(octet, 9..=13 | 32 | 0xa0);
+    let space = |octet: u8| matches!(octet, 9..=13 | 32);
     match name.as_bytes() {
         [] => Some("an interface's name has 1 to 15 octets, and this has none"),
         octets if octets.len() > 15 => Some("an interface's name has 1 to 15 octets, and this has more"),
@@ -18,6 +17,10 @@ pub fn interface_flaw(name: &str) -> Option<&'static str> {
             Some("an interface's name has no `/` and no `:`")
         }
         octets if octets.iter().any(|octet| space(*octet)) => Some("an interface's name has no white space"),
+        // The kernel looks at octets with its own Latin-1 table.
+        octets if octets.contains(&0xa0) => {
+            Some("it has an octet a0 in UTF-8, which the kernel takes for white space")
+        }
         _ => None,
     }
 }

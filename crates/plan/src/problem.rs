@@ -69,12 +69,17 @@ impl<'t> Report<'t> {
 
     /// Notes a problem with the octets of `span`.
     pub(crate) fn add(&mut self, span: Range<usize>, what: impl Into<String>, help: impl Into<String>) {
+        let (line, column) = self.position(span.start);
+        let problem = Problem { span, line, column, what: what.into(), help: help.into() };
+        // Deep nesting that breaks off is reported once for each level.
+        if self.problems.last() == Some(&problem) {
+            return;
+        }
         if self.problems.len() == PROBLEMS_MAX {
             self.more += 1;
             return;
         }
-        let (line, column) = self.position(span.start);
-        self.problems.push(Problem { span, line, column, what: what.into(), help: help.into() });
+        self.problems.push(problem);
     }
 
     /// Line and column of an octet, from 1. A byte order mark takes no column.
@@ -219,15 +224,16 @@ mod tests {
     #[test]
     fn what_a_list_leaves_out_is_counted() {
         let mut report = Report::new("x");
-        for _ in 0..PROBLEMS_MAX + 3 {
-            report.add(0..1, "wrong", "mend it");
+        for number in 0..PROBLEMS_MAX + 3 {
+            report.add(0..1, format!("wrong {number}"), "mend it");
+            report.add(0..1, format!("wrong {number}"), "mend it");
         }
         let problems = report.finish("f").unwrap_err();
-        assert_eq!((problems.list.len(), problems.more), (PROBLEMS_MAX, 3));
+        assert_eq!((problems.list.len(), problems.more), (PROBLEMS_MAX, 6));
         assert!(
             problems
                 .to_string()
-                .ends_with("f: 3 more problems are not shown\nhelp: mend those above first\n")
+                .ends_with("f: 6 more problems are not shown\nhelp: mend those above first\n")
         );
     }
 
