@@ -170,7 +170,14 @@ impl Network {
             let [a, b, c, d, e, f] = mac;
             let bytes = [0xFE, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xFF, 0xFE, d, e, f];
             let ip = IpAddr::V6(Ipv6Addr::from(bytes));
-            self.addresses.push(Address { ifindex, ip, prefix: 64, scope: SCOPE_LINK, broadcast: None, flags: PERMANENT });
+            self.addresses.push(Address {
+                ifindex,
+                ip,
+                prefix: 64,
+                scope: SCOPE_LINK,
+                broadcast: None,
+                flags: PERMANENT,
+            });
             self.addresses.sort();
         }
     }
