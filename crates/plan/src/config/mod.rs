@@ -180,6 +180,17 @@ pub(crate) struct Drafts {
     pub(crate) devices: Vec<Draft>,
 }
 
+/// The kinds of device of this release.
+pub fn kinds() -> impl Iterator<Item = &'static str> {
+    keys::KINDS.iter().map(|(kind, _)| *kind)
+}
+
+/// Every key of a config, some more than once.
+pub fn keys() -> impl Iterator<Item = &'static str> {
+    let of_kinds = keys::KINDS.iter().flat_map(|(_, keys)| keys.iter());
+    keys::TOP.iter().chain(&keys::PORT).chain(&keys::COMMON).chain(of_kinds).copied()
+}
+
 /// Reads a config.
 ///
 /// # Errors
