@@ -12,8 +12,8 @@ use crate::steps::{Outcome, Steps, cargo, command, root, run as run_command, say
 
 /// Every target, and the directories below the project whose files it begins with.
 const TARGETS: &[(&str, &[&str])] = &[
-    ("config", &["fuzz/seeds/config"]),
-    ("plan_text", &["fuzz/seeds/plan_text"]),
+    ("config", &["fuzz/seeds/config", "corpus"]),
+    ("plan_text", &["fuzz/seeds/plan_text", "corpus"]),
     ("pcap", &["fuzz/seeds/pcap"]),
     ("pcapng", &["fuzz/seeds/pcapng"]),
     ("frame", &["fuzz/seeds/frame"]),

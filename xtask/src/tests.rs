@@ -20,7 +20,7 @@ pub fn lints() -> Outcome {
 }
 
 pub fn docs() -> Outcome {
-    let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"]);
+    let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked"]);
     run_command(doc.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
@@ -74,5 +74,5 @@ pub fn run(steps: &mut Steps) {
 
 /// Rewrites the golden files of the corpus.
 pub fn bless() -> Outcome {
-    run_command(cargo(&["test", "--workspace", "--locked", "corpus"]).env(BLESS, "1"))
+    run_command(cargo(&["test", "--package", "corpus", "--locked"]).env(BLESS, "1"))
 }
