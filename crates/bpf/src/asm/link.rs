@@ -224,6 +224,8 @@ fn plain_word(insn: &Insn) -> Option<u64> {
             let (mode, src, imm) = operand(src);
             word(class | op.bits() | mode, dst.number(), src, 0, imm)
         }
+        // One octet has no order.
+        Insn::ToBigEndian { size: Size::Byte, .. } => return None,
         Insn::ToBigEndian { dst, size } => {
             word(ALU32 | TO_BE, dst.number(), 0, 0, i32::from(size.octets()) * 8)
         }
