@@ -1,6 +1,6 @@
 //! The kernel's clocks, in nanoseconds. The only place where Tapwright asks for the time.
 
-use libc::{CLOCK_MONOTONIC, CLOCK_REALTIME, clockid_t, timespec};
+use libc::{CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_THREAD_CPUTIME_ID, clockid_t, timespec};
 
 /// Nanoseconds since 1970, as captures are stamped. May jump.
 #[must_use]
@@ -14,11 +14,18 @@ pub fn monotonic_ns() -> u64 {
     now_ns(CLOCK_MONOTONIC)
 }
 
+/// Nanoseconds of CPU time that the calling thread has used, with the interrupt work done in its name. For
+/// measurements.
+#[must_use]
+pub fn thread_cpu_ns() -> u64 {
+    now_ns(CLOCK_THREAD_CPUTIME_ID)
+}
+
 fn now_ns(clock: clockid_t) -> u64 {
     let mut time = timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid timespec to write to.
     let result = unsafe { libc::clock_gettime(clock, &raw mut time) };
-    assert_eq!(result, 0, "both clocks exist on every Linux");
+    assert_eq!(result, 0, "these clocks exist on every Linux");
     timespec_ns(time)
 }
 

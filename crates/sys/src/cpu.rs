@@ -32,6 +32,23 @@ pub fn pin_to_one() -> Result<()> {
     Ok(())
 }
 
+/// From now on the calling thread runs before all that have no such priority (`SCHED_FIFO`, 1 to 99). What it
+/// starts does not inherit it.
+///
+/// # Errors
+/// `sched_setscheduler`: `EPERM` without `CAP_SYS_NICE`, `EINVAL` for another priority.
+pub fn run_first(priority: i32) -> Result<()> {
+    // SAFETY: a zeroed sched_param is valid.
+    let mut parameters: libc::sched_param = unsafe { std::mem::zeroed() };
+    parameters.sched_priority = priority;
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: `parameters` is valid; 0 is the calling thread.
+    if unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) } != 0 {
+        return Err(SysError::last("sched_setscheduler", format!("SCHED_FIFO {priority}")));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,5 +60,19 @@ mod tests {
             std::thread::spawn(std::thread::available_parallelism).join().unwrap().unwrap()
         });
         assert_eq!(cpus.join().unwrap().get(), 1);
+    }
+
+    #[test]
+    fn a_priority_is_for_one_thread_and_within_bounds() {
+        let (first, child) = std::thread::spawn(|| {
+            run_first(1).expect("tests run as root");
+            // SAFETY: takes no pointers; 0 is the calling thread.
+            let policy = || unsafe { libc::sched_getscheduler(0) } & !libc::SCHED_RESET_ON_FORK;
+            (policy(), std::thread::spawn(policy).join().unwrap())
+        })
+        .join()
+        .unwrap();
+        assert_eq!((first, child), (libc::SCHED_FIFO, libc::SCHED_OTHER));
+        assert_eq!(run_first(1000).unwrap_err().errno, libc::EINVAL);
     }
 }

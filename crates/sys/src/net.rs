@@ -143,6 +143,14 @@ pub struct Link {
 }
 
 impl Link {
+    /// Whether frames can leave it. An interface that has just come up has a carrier before its queues run; what
+    /// it is given in between is dropped, uncounted.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        const IF_OPER_UP: u8 = 6;
+        self.has(IFF_UP) && self.carrier && self.operstate == IF_OPER_UP
+    }
+
     /// Whether all of these `IFF_*` flags are set.
     #[must_use]
     pub fn has(&self, flags: u32) -> bool {

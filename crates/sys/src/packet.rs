@@ -13,6 +13,7 @@ const SOL_PACKET: i32 = 263;
 const PACKET_ADD_MEMBERSHIP: i32 = 1;
 const PACKET_STATISTICS: i32 = 6;
 const PACKET_AUXDATA: i32 = 8;
+const PACKET_VNET_HDR: i32 = 15;
 const PACKET_QDISC_BYPASS: i32 = 20;
 const PACKET_OUTGOING: u8 = 4;
 const MEMBERSHIP_PROMISCUOUS: u16 = 1;
@@ -39,7 +40,12 @@ pub struct Options {
     pub promiscuous: bool,
     /// Sends past the queueing discipline.
     pub bypass_queue: bool,
-    /// Room for received frames in bytes, beyond the system's limit if need be; 0 leaves it to the kernel.
+    /// What is sent begins with a `struct virtio_net_hdr` of 10 bytes, so that it can be a super-frame or have a
+    /// checksum that is still to be worked out. Only for a socket that does not receive.
+    pub offload_header: bool,
+    /// Room in bytes for frames that were received, or, on a socket that only sends, for frames that wait in a
+    /// queueing discipline: when it is full, sending waits. Beyond the system's limit if need be; 0 leaves it to
+    /// the kernel.
     pub buffer_bytes: usize,
 }
 
@@ -103,11 +109,22 @@ impl PacketSocket {
         if options.bypass_queue {
             socket.set(SOL_PACKET, PACKET_QDISC_BYPASS, &1_i32)?;
         }
+        if options.offload_header {
+            if options.receive {
+                return Err(SysError::new("setsockopt", socket.object, libc::EINVAL));
+            }
+            socket.set(SOL_PACKET, PACKET_VNET_HDR, &1_i32)?;
+        }
         if options.buffer_bytes != 0 {
             // The kernel doubles it, for its own bookkeeping.
             let bytes = i32::try_from(options.buffer_bytes / 2).unwrap_or(i32::MAX / 2);
-            if socket.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &bytes).is_err() {
-                socket.set(libc::SOL_SOCKET, libc::SO_RCVBUF, &bytes)?;
+            let (beyond, within) = if options.receive {
+                (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF)
+            } else {
+                (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)
+            };
+            if socket.set(libc::SOL_SOCKET, beyond, &bytes).is_err() {
+                socket.set(libc::SOL_SOCKET, within, &bytes)?;
             }
         }
         socket.bind(index, options.receive)?;
@@ -147,6 +164,11 @@ impl PacketSocket {
     /// Frames sent from now on carry this mark (`skb->mark`), as long as they are on this host.
     pub fn set_mark(&self, mark: u32) -> Result<()> {
         self.set(libc::SOL_SOCKET, libc::SO_MARK, &mark)
+    }
+
+    /// Frames sent from now on carry this priority (`skb->priority`): the handle of a class, for `htb`.
+    pub fn set_priority(&self, priority: u32) -> Result<()> {
+        self.set(libc::SOL_SOCKET, libc::SO_PRIORITY, &priority)
     }
 
     /// Sends one frame, Ethernet header first, without FCS. Fails with `ENOBUFS` if the queueing discipline
@@ -374,6 +396,7 @@ mod tests {
             linux.sysctl_write(&format!("ipv6/conf/{name}/disable_ipv6"), "1").unwrap();
             linux.set_link_flags(index, IFF_UP, 0).unwrap();
         }
+        linux.wait_ready(&["a0", "b0"], Duration::from_secs(30)).unwrap();
         let send = PacketSocket::open(a, Options::default()).unwrap();
         let receive =
             Options { receive: true, promiscuous: true, buffer_bytes: 4 << 20, ..Options::default() };

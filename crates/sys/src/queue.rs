@@ -1,4 +1,12 @@
 //! Queueing disciplines and their classes: what is to be made, and what the kernel counts. Plain data.
+//!
+//! What the kernel does with super-frames (one buffer that stands for many wire frames), found on 6.18 and held
+//! by `tests/queues.rs`:
+//! - a `tbf` leaf cuts them when they are enqueued; its own counters and those above it are in wire frames from
+//!   then on, drops of a half-accepted one too;
+//! - a `bfifo` or `pfifo` leaf lets them through whole. It counts the bytes of the segments, but frames by
+//!   `gso_segs`, which is 0 where the super-frame came from a packet socket or a virtual machine; a dropped one
+//!   counts as one drop.
 
 /// Parent of a root queueing discipline.
 pub const H_ROOT: u32 = 0xFFFF_FFFF;
@@ -99,7 +107,7 @@ pub struct HtbClass {
 pub struct QueueStats {
     /// Bytes that left it.
     pub bytes: u64,
-    /// Frames that left it (segments of super-frames counted one by one).
+    /// Frames that left it (a super-frame counts its `gso_segs`, which may be 0).
     pub packets: u64,
     /// Dropped, because it was full or for another reason of its own. A super-frame is one.
     pub drops: u64,

@@ -74,7 +74,8 @@ pub trait Sys {
 
     /// The queueing disciplines of an interface, those the kernel made by itself too.
     fn qdiscs(&mut self, ifindex: u32) -> Result<Vec<Qdisc>>;
-    /// The classes of an interface's queueing disciplines.
+    /// The classes of an interface's queueing disciplines, in the order of their handles; those of kinds other than
+    /// `htb` that show what is inside them as a class too.
     fn classes(&mut self, ifindex: u32) -> Result<Vec<Class>>;
     /// Makes a queueing discipline; with `replace`, in the place of the one that has this parent, in one step.
     fn add_qdisc(

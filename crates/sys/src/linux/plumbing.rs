@@ -2,9 +2,11 @@
 //! names, routes. On [`Linux`] alone, so that the seam stays as small as the engine's needs.
 
 use super::{Linux, link};
-use crate::error::Result;
+use crate::error::{Result, SysError};
 use crate::net::Route;
+use crate::seam::Sys;
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::{Duration, Instant};
 
 #[allow(clippy::missing_errors_doc, reason = "each is one netlink request; the error says which")]
 impl Linux {
@@ -57,6 +59,24 @@ impl Linux {
         let object = format!("namespace of interface {ifindex}");
         self.gate.pass("RTM_SETLINK", &object, true)?;
         link::move_to(&object, ifindex, namespace.as_fd().as_raw_fd())
+    }
+
+    /// Waits until frames can leave these interfaces: the kernel starts their queues some time after they come up
+    /// (up to a second on a busy machine), and until then drops what they are given, without a count. Fails with
+    /// `ETIMEDOUT`, naming the first that is not ready.
+    pub fn wait_ready(&mut self, names: &[&str], timeout: Duration) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let links = self.links()?;
+            let ready = |name: &str| links.iter().any(|link| link.name == name && link.ready());
+            let Some(missing) = names.iter().find(|name| !ready(name)) else { return Ok(()) };
+            if start.elapsed() >= timeout {
+                let state = links.iter().find(|link| link.name == *missing).map(|link| link.operstate);
+                let error = SysError::new("RTM_GETLINK", format!("interface {missing}"), libc::ETIMEDOUT);
+                return Err(error.with_detail(format!("operational state {state:?}")));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Adds a route by one interface to the main table, in the place of one to the same destination.

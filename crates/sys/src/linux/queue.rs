@@ -115,7 +115,9 @@ pub(super) fn list_classes(ifindex: u32) -> Result<Vec<Class>> {
         let (leaf, options) = (found.info, found.options.to_vec());
         Some(Class { ifindex, kind: found.kind, handle, parent, leaf, options, stats: stats(found.attrs) })
     };
-    Ok(answers.iter().filter_map(class).collect())
+    let mut classes: Vec<Class> = answers.iter().filter_map(class).collect();
+    classes.sort_by_key(|class| class.handle);
+    Ok(classes)
 }
 
 /// The options of a kind, as the kernel takes them; `None` for a kind that takes none.
