@@ -14,7 +14,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut written = Ok(());
         let end = read(&capture, |reader, packet| {
             line.clear();
-            let finer = reader.interfaces().iter().any(|i| i.resolution.is_finer_than_microseconds());
+            let finer = reader.is_finer_than_microseconds();
             time_of_day(packet.timestamp.unwrap_or_default(), finer, &mut line).expect("a string grows");
             line.push(' ');
             printer.frame(&packet.frame, &mut line).expect("a string grows");

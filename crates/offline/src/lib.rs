@@ -1,1 +1,15 @@
-//! Makes a plan true over capture files, in virtual time. No system calls beyond files.
+//! Makes a plan true over capture files, in virtual time. No system calls beyond files and a thread
+//! that reads ahead for each input, so it builds on any operating system.
+//!
+//! [`replay`] is all there is: captures in by port, the plan's verdict on each frame, captures out by
+//! port, and the ledger. Memory does not grow with the length of the inputs.
+
+mod input;
+mod ledger;
+mod output;
+mod replay;
+
+pub use input::{Input, Source};
+pub use ledger::{CopyLedger, Count, Dropped, InputReport, MonitorLedger, OutputReport, PortLedger, Report};
+pub use output::{Outputs, Target};
+pub use replay::{Progress, ReplayError, replay};

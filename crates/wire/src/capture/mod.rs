@@ -86,6 +86,7 @@ pub struct Reader {
     packets: u64,
     bytes: u64,
     interfaces: Vec<Interface>,
+    finer: bool,
 }
 
 #[derive(Debug)]
@@ -119,7 +120,15 @@ impl Reader {
 
     /// A reader that accepts records and blocks of up to `limit` octets.
     pub fn with_limit(limit: u32) -> Self {
-        Self { state: State::Start, limit, offset: 0, packets: 0, bytes: 0, interfaces: Vec::new() }
+        Self {
+            state: State::Start,
+            limit,
+            offset: 0,
+            packets: 0,
+            bytes: 0,
+            interfaces: Vec::new(),
+            finer: false,
+        }
     }
 
     /// Takes the next packet off the front of `input`.
@@ -147,6 +156,8 @@ impl Reader {
                 Ok(Step::Skip { consumed }) => {
                     self.consume(input, consumed);
                     skipped += consumed;
+                    let last = self.interfaces.last();
+                    self.finer |= last.is_some_and(|last| last.resolution.is_finer_than_microseconds());
                 }
                 Ok(Step::More) => return Ok(None),
                 Err(fault) => return Err(self.broken(fault)),
@@ -192,6 +203,12 @@ impl Reader {
     /// The interfaces of the present section, in the order in which they were described.
     pub fn interfaces(&self) -> &[Interface] {
         &self.interfaces
+    }
+
+    /// Whether any interface described so far, in this section or an earlier one, has timestamps that
+    /// microseconds cannot hold.
+    pub fn is_finer_than_microseconds(&self) -> bool {
+        self.finer
     }
 
     /// Packets delivered so far.

@@ -1,0 +1,279 @@
+//! A capture as a queue of frames: read ahead in big pieces by a thread of its own, lent out of those
+//! pieces, with a bounded number of buffers that go round and round.
+//!
+//! Never holds more of a file than [`BUFFERS`] pieces and one record, however long the file.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread;
+
+use plan::plan::{HookId, Point};
+use wire::capture::{Broken, Packet, Reader, Timestamp};
+use wire::{Frame, LinkType};
+
+/// Octets that are read at once. Small enough that a piece is still in the cache when it is parsed.
+const PIECE: usize = 256 << 10;
+
+/// Room in front of a piece for the record that the piece before left unfinished.
+const FRONT: usize = 64 << 10;
+
+/// Pieces under way for each input.
+const BUFFERS: usize = 4;
+
+/// Where the octets of a capture come from.
+pub enum Source {
+    /// A file; where it is a regular one, it may be read twice. `-` is standard input.
+    File(PathBuf),
+    /// A stream, read once. What it is called in messages, and where it comes from.
+    Stream(String, Box<dyn Read + Send>),
+}
+
+/// One capture to be replayed, and where its frames cross the plan.
+pub struct Input {
+    /// The port, and the direction for a watched interface.
+    pub at: Point,
+    /// The capture.
+    pub source: Source,
+}
+
+impl Source {
+    /// What messages call it.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::File(path) if is_standard(path) => "standard input".to_owned(),
+            Self::File(path) => path.display().to_string(),
+            Self::Stream(name, _) => name.clone(),
+        }
+    }
+
+    /// Whether it can be read twice.
+    pub(crate) fn rereadable(&self) -> Option<&PathBuf> {
+        match self {
+            Self::File(path) if !is_standard(path) => path.is_file().then_some(path),
+            _ => None,
+        }
+    }
+
+    fn open(self) -> io::Result<Box<dyn Read + Send>> {
+        Ok(match self {
+            Self::File(path) if is_standard(&path) => Box::new(io::stdin()),
+            Self::File(path) => Box::new(File::open(path)?),
+            Self::Stream(_, read) => read,
+        })
+    }
+}
+
+/// Whether a path means standard input or output.
+pub(crate) fn is_standard(path: &std::path::Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Why an input ended before its end.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The file could not be read on: at this offset, for this reason.
+    Io(u64, io::Error),
+    /// The capture is cut or corrupt.
+    Broken(Broken),
+}
+
+/// One piece of a file: `data` octets in a buffer, behind room for what was left over.
+struct Piece {
+    buffer: Vec<u8>,
+    len: usize,
+}
+
+/// The next frame of an input: what the merge orders by, and where the octets are.
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    pub(crate) time: Timestamp,
+    link_type: LinkType,
+    wire_len: u32,
+    data: Range<usize>,
+}
+
+/// The frames of one input, in file order.
+pub(crate) struct Feed {
+    pub(crate) name: String,
+    pub(crate) hook: HookId,
+    pub(crate) failure: Option<Failure>,
+    /// Frames whose time lies before that of their predecessor in the file.
+    pub(crate) out_of_order: u64,
+    reader: Reader,
+    pieces: Receiver<io::Result<Piece>>,
+    used: Sender<Vec<u8>>,
+    buffer: Vec<u8>,
+    /// What of `buffer` has been read from the file and not yet been taken.
+    rest: Range<usize>,
+    /// `buffer` is one that was made for a record longer than a piece, and goes back to nobody.
+    oversize: bool,
+    head: Option<Head>,
+    last: Timestamp,
+    ended: bool,
+}
+
+impl Feed {
+    /// Opens the source and reads up to the first frame.
+    ///
+    /// # Errors
+    /// Where the source cannot be opened or no thread can be started.
+    pub(crate) fn open(source: Source, hook: HookId) -> io::Result<Self> {
+        let name = source.name();
+        let read = source.open()?;
+        let (full, pieces) = sync_channel(BUFFERS);
+        let (used, empty) = channel();
+        for _ in 0..BUFFERS {
+            // The receiver is alive: it is in this function.
+            let _ = used.send(vec![0; FRONT + PIECE]);
+        }
+        thread::Builder::new()
+            .name("read ahead".to_owned())
+            .spawn(move || read_ahead(read, &empty, &full))?;
+        let mut feed = Self {
+            name,
+            hook,
+            failure: None,
+            out_of_order: 0,
+            reader: Reader::new(),
+            pieces,
+            used,
+            buffer: Vec::new(),
+            rest: 0..0,
+            oversize: true,
+            head: None,
+            last: Timestamp::default(),
+            ended: false,
+        };
+        feed.advance();
+        feed.last = feed.head.as_ref().map_or(feed.last, |head| head.time);
+        Ok(feed)
+    }
+
+    /// The next frame's time, if there is a next frame.
+    #[inline]
+    pub(crate) fn time(&self) -> Option<Timestamp> {
+        self.head.as_ref().map(|head| head.time)
+    }
+
+    /// The next frame.
+    #[inline]
+    pub(crate) fn head(&self) -> Option<(Timestamp, Frame<'_>)> {
+        let Head { time, link_type, wire_len, data } = self.head.as_ref()?;
+        let data = self.buffer.get(data.clone()).unwrap_or_default();
+        Some((*time, Frame { data, wire_len: *wire_len, link_type: *link_type }))
+    }
+
+    /// What was read so far.
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Takes the next frame off, and finds the one behind it.
+    #[inline]
+    pub(crate) fn advance(&mut self) {
+        self.head = None;
+        while !self.ended {
+            let start = self.rest.start;
+            let mut input = self.buffer.get(self.rest.clone()).unwrap_or_default();
+            match self.reader.next(&mut input) {
+                Ok(Some(packet)) => {
+                    self.rest.start = self.rest.end - input.len();
+                    // A packet without a time was captured no earlier than the one before it.
+                    let time = packet.timestamp.unwrap_or(self.last);
+                    self.out_of_order += u64::from(time < self.last);
+                    self.last = time;
+                    self.head = Some(head(&packet, time, start));
+                    return;
+                }
+                Ok(None) => {
+                    self.rest.start = self.rest.end - input.len();
+                    self.refill();
+                }
+                Err(broken) => self.end(Some(Failure::Broken(broken))),
+            }
+        }
+    }
+
+    /// Puts the next piece behind what is left of this one.
+    #[cold]
+    fn refill(&mut self) {
+        match self.pieces.recv() {
+            Ok(Ok(piece)) => self.take(piece),
+            Ok(Err(error)) => {
+                let offset = self.reader.offset() + u64::try_from(self.rest.len()).unwrap_or(u64::MAX);
+                self.end(Some(Failure::Io(offset, error)));
+            }
+            // The thread hangs up when the file ends.
+            Err(_) => {
+                let rest = self.buffer.get(self.rest.clone()).unwrap_or_default();
+                let end = self.reader.finish(rest).err().map(Failure::Broken);
+                self.end(end);
+            }
+        }
+    }
+
+    fn take(&mut self, Piece { mut buffer, len }: Piece) {
+        let left = self.buffer.get(self.rest.clone()).unwrap_or_default();
+        if let Some(front) = FRONT.checked_sub(left.len()) {
+            buffer[front..FRONT].copy_from_slice(left);
+            let used = std::mem::replace(&mut self.buffer, buffer);
+            if !self.oversize {
+                // Where the thread has gone, nobody needs the buffer.
+                let _ = self.used.send(used);
+            }
+            self.oversize = false;
+            self.rest = front..FRONT + len;
+            return;
+        }
+        if self.oversize {
+            self.buffer.truncate(self.rest.end);
+            self.buffer.drain(..self.rest.start);
+        } else {
+            let grown = left.to_vec();
+            let used = std::mem::replace(&mut self.buffer, grown);
+            let _ = self.used.send(used);
+            self.oversize = true;
+        }
+        self.buffer.extend_from_slice(&buffer[FRONT..FRONT + len]);
+        let _ = self.used.send(buffer);
+        self.rest = 0..self.buffer.len();
+    }
+
+    fn end(&mut self, failure: Option<Failure>) {
+        self.ended = true;
+        self.failure = failure;
+    }
+}
+
+fn head(packet: &Packet<'_>, time: Timestamp, start: usize) -> Head {
+    let at = start + packet.data_at;
+    Head {
+        time,
+        link_type: packet.frame.link_type,
+        wire_len: packet.frame.wire_len,
+        data: at..at + packet.frame.data.len(),
+    }
+}
+
+/// Fills buffers until the file ends, fails, or nobody wants them any more.
+fn read_ahead(
+    mut read: Box<dyn Read + Send>,
+    empty: &Receiver<Vec<u8>>,
+    full: &SyncSender<io::Result<Piece>>,
+) {
+    while let Ok(mut buffer) = empty.recv() {
+        let piece = match read.read(&mut buffer[FRONT..]) {
+            Ok(0) => return,
+            Ok(len) => Ok(Piece { buffer, len }),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Piece { buffer, len: 0 }),
+            Err(error) => Err(error),
+        };
+        let failed = piece.is_err();
+        if full.send(piece).is_err() || failed {
+            return;
+        }
+    }
+}

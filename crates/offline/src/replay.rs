@@ -1,0 +1,402 @@
+//! Captures through a plan, in time order.
+//!
+//! The inputs are merged by time; of equal times the first-named input goes first, and within an
+//! input frames keep their order, even where their times do not. Each frame is judged by
+//! [`plan::eval::eval_into`], and handed to the outputs of the ports that it passes to and is copied to.
+//!
+//! Time is virtual: nanoseconds since the first frame. Monitor ports send at once: their `rate` and
+//! `buffer` are not modelled, so nothing is dropped or queued here.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use plan::eval::{Fate, State, Time, Verdict, eval_into};
+use plan::plan::{Direction, HookId, Plan, Point, PortId, Role, Sink};
+use wire::capture::{Format, Timestamp};
+use wire::{Frame, LinkType};
+
+use crate::input::{Failure, Feed, Input, Source, is_standard};
+use crate::ledger::{Counters, InputReport, Report, sends};
+use crate::output::{self, Output, Outputs, Target, names};
+
+/// Frames between two calls of the caller's `progress`.
+const PROGRESS: u64 = 1 << 16;
+
+/// What chance would be drawn from, were there rules that draw: one replay, one outcome.
+const SEED: u64 = 0;
+
+/// How far a replay is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Progress {
+    /// Frames judged.
+    pub frames: u64,
+    /// Their octets, as captured.
+    pub bytes: u64,
+    /// The last frame's time.
+    pub time: Timestamp,
+}
+
+/// Why a replay did not take place, or was given up.
+#[derive(Debug)]
+pub enum ReplayError {
+    /// No frames enter the plan there: the port's source name, and its role.
+    NoHook(String, Role),
+    /// A target was named for a port that sends nothing.
+    NeverSends(String),
+    /// An output would overwrite an input, or another output.
+    SameFile(PathBuf),
+    /// An input could not be opened.
+    Input(String, io::Error),
+    /// An output could not be written.
+    Output(String, io::Error),
+    /// A stream brought a second link type after the output's format was chosen.
+    Mixed(String),
+}
+
+impl fmt::Display for ReplayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoHook(source, role) => {
+                write!(
+                    f,
+                    "no frames enter at {source}: {}",
+                    match role {
+                        Role::Monitor | Role::Virtual => "it is a monitor and only sends",
+                        Role::Watched =>
+                            "it is watched the other way only (name a direction: PORT:rx or PORT:tx)",
+                        Role::Network | Role::Span => "no device uses it",
+                    }
+                )
+            }
+            Self::NeverSends(port) => write!(f, "{port} never sends a frame, so there is nothing to write"),
+            Self::SameFile(path) => {
+                write!(f, "{} would be overwritten: it is read, or written for another port", path.display())
+            }
+            Self::Input(file, error) => write!(f, "cannot open {file}: {error}"),
+            Self::Output(file, error) => write!(f, "cannot write {file}: {error}"),
+            Self::Mixed(file) => write!(
+                f,
+                "{file}: link types mix, which an input that can only be read once did not tell in time; \
+                 write to a file whose name ends in .pcapng"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ReplayError {}
+
+/// Replays captures through a plan, and says what became of every frame.
+///
+/// An input that is cut or corrupt ends there; the rest is replayed and written, and the report says
+/// what broke ([`Report::is_whole`]). `progress` is called now and then.
+///
+/// # Errors
+/// Where inputs and outputs do not fit the plan or each other (nothing has been written then), where
+/// an input cannot be opened, or an output cannot be written. An output whose reader has hung up is
+/// no error.
+pub fn replay(
+    plan: &Plan,
+    inputs: Vec<Input>,
+    outputs: Outputs,
+    progress: impl FnMut(&Progress),
+) -> Result<Report, ReplayError> {
+    let hooks = inputs.iter().map(|input| hook(plan, input.at)).collect::<Result<Vec<_>, _>>()?;
+    refuse_overlap(plan, &inputs, &outputs)?;
+    if let Some(dir) = &outputs.dir {
+        fs::create_dir_all(dir).map_err(|error| ReplayError::Output(dir.display().to_string(), error))?;
+    }
+    let files: Vec<Option<PathBuf>> = inputs.iter().map(|input| input.source.rereadable().cloned()).collect();
+    let feeds = inputs.into_iter().zip(&hooks).map(|(input, hook)| open(input.source, *hook));
+    let mut feeds = feeds.collect::<Result<Vec<_>, _>>()?;
+    let expected = expect(plan, &feeds, &files)?;
+    let mut outputs = output::open(plan, outputs);
+    for (index, output) in outputs.iter_mut().enumerate() {
+        if let Some(output) = output {
+            output.expect(expected.mixed.contains(&index), expected.nanoseconds);
+        }
+    }
+    let mut counters = Counters::new(plan);
+    run(plan, &mut feeds, &mut counters, &mut outputs, progress)?;
+    let mut report = counters.report(plan);
+    for output in outputs.into_iter().flatten() {
+        report.outputs.extend(output.finish().map_err(|(file, failure)| refusal(file, failure))?);
+    }
+    report.inputs = feeds.iter().map(|feed| input_report(plan, feed)).collect();
+    Ok(report)
+}
+
+fn open(source: Source, hook: HookId) -> Result<Feed, ReplayError> {
+    let name = source.name();
+    Feed::open(source, hook).map_err(|error| ReplayError::Input(name, error))
+}
+
+fn refusal(file: String, failure: output::Failure) -> ReplayError {
+    match failure {
+        output::Failure::Io(error) => ReplayError::Output(file, error),
+        output::Failure::Mixed => ReplayError::Mixed(file),
+    }
+}
+
+fn input_report(plan: &Plan, feed: &Feed) -> InputReport {
+    let reader = feed.reader();
+    InputReport {
+        file: feed.name.clone(),
+        source: plan.source_name(plan.hook(feed.hook)),
+        packets: reader.packets(),
+        bytes: reader.bytes(),
+        offset: reader.offset(),
+        out_of_order: feed.out_of_order,
+        broken: feed.failure.as_ref().map(|failure| match failure {
+            Failure::Broken(broken) => broken.to_string(),
+            Failure::Io(offset, error) => format!(
+                "{} packets ({} bytes) read, then at offset {offset}: {error}",
+                reader.packets(),
+                reader.bytes()
+            ),
+        }),
+    }
+}
+
+fn hook(plan: &Plan, at: Point) -> Result<HookId, ReplayError> {
+    plan.hook_at(at).map(|(id, _)| id).ok_or_else(|| {
+        let port = plan.port(at.port);
+        let direction = match (port.role, at.direction) {
+            (Role::Watched, Direction::In) => ":rx",
+            (Role::Watched, Direction::Out) => ":tx",
+            _ => "",
+        };
+        ReplayError::NoHook(format!("{}{direction}", port.name), port.role)
+    })
+}
+
+/// The heart: every frame of every input, in order, through the plan.
+fn run(
+    plan: &Plan,
+    feeds: &mut [Feed],
+    counters: &mut Counters,
+    outputs: &mut [Option<Output>],
+    mut progress: impl FnMut(&Progress),
+) -> Result<(), ReplayError> {
+    let mut done = Progress::default();
+    judge_all(plan, feeds, |verdict, time, frame| {
+        let hook = plan.hook(verdict.hook);
+        let count = &mut counters.hooks[usize::from(verdict.hook.0)];
+        count.entered.frames += 1;
+        count.entered.bytes += u64::from(frame.wire_len);
+        let mut send = |port: PortId| match &mut outputs[usize::from(port.0)] {
+            Some(output) => output
+                .frame(verdict.hook, time, frame)
+                .map_err(|failure| refusal(output.file().to_owned(), failure)),
+            None => Ok(()),
+        };
+        match &verdict.fate {
+            Fate::Left => count.left += 1,
+            Fate::Consumed => count.consumed += 1,
+            Fate::Blocked(_) => count.blocked += 1,
+            Fate::Passed(ports) => {
+                ports.iter().try_for_each(|port| send(*port))?;
+                count.passed += 1;
+            }
+        }
+        for index in &verdict.copies {
+            let copy = Plan::copy(hook, *index);
+            let (matched, copied) = &mut count.copies[usize::from(index.0)];
+            *matched += 1;
+            let sink = &mut counters.sinks[usize::from(copy.sink.0)];
+            *copied += 1;
+            sink.copied += 1;
+            match plan.sink(copy.sink) {
+                Sink::Port(port) => send(*port)?,
+            }
+            sink.sent += 1;
+        }
+        done.frames += 1;
+        done.bytes += u64::try_from(frame.data.len()).unwrap_or(u64::MAX);
+        if done.frames.is_multiple_of(PROGRESS) {
+            done.time = time;
+            progress(&done);
+        }
+        Ok(())
+    })?;
+    progress(&done);
+    Ok(())
+}
+
+/// Hands each frame's verdict to `visit`, in time order.
+fn judge_all(
+    plan: &Plan,
+    feeds: &mut [Feed],
+    mut visit: impl FnMut(&Verdict, Timestamp, &Frame<'_>) -> Result<(), ReplayError>,
+) -> Result<(), ReplayError> {
+    let mut state = State::default();
+    // One verdict a hook, so that its lists keep the size they need.
+    let verdict = |(hook, _)| Verdict { hook, fate: Fate::Left, copies: Vec::new() };
+    let mut verdicts: Vec<Verdict> = plan.hooks().map(verdict).collect();
+    let mut start = None;
+    let mut now = Time(0);
+    while let Some((index, bound)) = earliest(feeds) {
+        let feed = &mut feeds[index];
+        let verdict = &mut verdicts[usize::from(feed.hook.0)];
+        // As long as this input is the earliest, the others need not be looked at.
+        while let Some((time, frame)) = feed.head() {
+            if bound.is_some_and(|bound| (time, index) > bound) {
+                break;
+            }
+            let start = *start.get_or_insert(time);
+            // Virtual time never runs backwards, whatever a capture says.
+            now = now.max(Time(u64::try_from(time.0 - start.0).unwrap_or_default()));
+            eval_into(plan, &mut state, now, SEED, &frame, verdict);
+            visit(verdict, time, &frame)?;
+            feed.advance();
+        }
+    }
+    Ok(())
+}
+
+/// The input whose frame is next, and the time and place of the best of the others.
+fn earliest(feeds: &[Feed]) -> Option<(usize, Option<(Timestamp, usize)>)> {
+    let mut best: Option<(Timestamp, usize)> = None;
+    let mut second = None;
+    let heads = feeds.iter().enumerate().filter_map(|(index, feed)| Some((feed.time()?, index)));
+    for head in heads {
+        match best {
+            Some(known) if known < head => second = Some(second.map_or(head, |second| head.min(second))),
+            known => (best, second) = (Some(head), known),
+        }
+    }
+    best.map(|(_, index)| (index, second))
+}
+
+/// What must be known of the inputs before the first frame is written.
+struct Expected {
+    nanoseconds: bool,
+    /// Ports that will be sent frames of several link types.
+    mixed: BTreeSet<usize>,
+}
+
+/// Looks at the inputs: a pcap file says everything in its header; a pcapng file is read through.
+fn expect(plan: &Plan, feeds: &[Feed], files: &[Option<PathBuf>]) -> Result<Expected, ReplayError> {
+    let mut nanoseconds = false;
+    let mut link_types = BTreeSet::new();
+    for (feed, file) in feeds.iter().zip(files) {
+        let pcapng = feed.reader().format() == Some(Format::Pcapng);
+        nanoseconds |= feed.reader().is_finer_than_microseconds();
+        link_types.extend(feed.head().map(|(_, frame)| frame.link_type));
+        match file {
+            Some(file) if pcapng => {
+                let mut again = open(Source::File(file.clone()), feed.hook)?;
+                while let Some((_, frame)) = again.head() {
+                    link_types.insert(frame.link_type);
+                    again.advance();
+                }
+                nanoseconds |= again.reader().is_finer_than_microseconds();
+            }
+            // What such a stream will say later is not known: nanoseconds lose nothing.
+            None if pcapng => nanoseconds = true,
+            _ => {}
+        }
+    }
+    let mut mixed = BTreeSet::new();
+    if link_types.len() > 1 {
+        mixed = mixed_ports(plan, feeds, files)?;
+    }
+    Ok(Expected { nanoseconds, mixed })
+}
+
+/// The ports that will be sent frames of several link types: found by a replay that writes nothing.
+fn mixed_ports(
+    plan: &Plan,
+    feeds: &[Feed],
+    files: &[Option<PathBuf>],
+) -> Result<BTreeSet<usize>, ReplayError> {
+    let again = feeds.iter().zip(files).map(|(feed, file)| match file {
+        Some(file) => open(Source::File(file.clone()), feed.hook).map(Some),
+        None => Ok(None),
+    });
+    let mut again: Vec<Feed> = again.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+    let mut sent: Vec<BTreeSet<LinkType>> = vec![BTreeSet::new(); plan.ports.len()];
+    judge_all(plan, &mut again, |verdict, _, frame| {
+        for port in reached(plan, verdict) {
+            sent[usize::from(port.0)].insert(frame.link_type);
+        }
+        Ok(())
+    })?;
+    // Streams are read once; all that they have shown is their first frame.
+    for (feed, _) in feeds.iter().zip(files).filter(|(_, file)| file.is_none()) {
+        let link_type = feed.head().map(|(_, frame)| frame.link_type);
+        for port in reachable(plan, feed.hook) {
+            sent[usize::from(port.0)].extend(link_type);
+        }
+    }
+    Ok(sent.iter().enumerate().filter(|(_, types)| types.len() > 1).map(|(index, _)| index).collect())
+}
+
+/// The ports that a verdict sends a frame to.
+fn reached<'a>(plan: &'a Plan, verdict: &'a Verdict) -> impl Iterator<Item = PortId> + 'a {
+    let passed = match &verdict.fate {
+        Fate::Passed(ports) => ports.as_slice(),
+        Fate::Left | Fate::Consumed | Fate::Blocked(_) => &[],
+    };
+    let hook = plan.hook(verdict.hook);
+    let copied = verdict.copies.iter().map(|index| match plan.sink(Plan::copy(hook, *index).sink) {
+        Sink::Port(port) => *port,
+    });
+    passed.iter().copied().chain(copied)
+}
+
+/// The ports that a hook can send a frame to.
+fn reachable(plan: &Plan, hook: HookId) -> Vec<PortId> {
+    let hook = plan.hook(hook);
+    let mut ports = match &hook.pass {
+        plan::plan::Pass::To(ports) => ports.iter().copied().collect(),
+        plan::plan::Pass::Leave => Vec::new(),
+    };
+    ports.extend(hook.copies.iter().map(|copy| match plan.sink(copy.sink) {
+        Sink::Port(port) => *port,
+    }));
+    ports
+}
+
+/// Refuses outputs that would destroy an input or each other. Only regular files can be destroyed.
+fn refuse_overlap(plan: &Plan, inputs: &[Input], outputs: &Outputs) -> Result<(), ReplayError> {
+    let mut taken: Vec<PathBuf> = Vec::new();
+    for input in inputs {
+        if let Some(path) = input.source.rereadable() {
+            taken.extend(fs::canonicalize(path));
+        }
+    }
+    for (id, port) in plan.ports() {
+        let paths = match (outputs.ports.get(&id), &outputs.dir) {
+            (Some(_), _) if !sends(plan, id) => return Err(ReplayError::NeverSends(port.name.clone())),
+            (Some(Target::File(path)), _) => vec![path.clone()],
+            (Some(Target::Stream(..)), _) | (None, None) => continue,
+            (None, Some(dir)) => names(dir, &port.name).to_vec(),
+        };
+        for path in paths {
+            let Some(place) = place(&path) else { continue };
+            if taken.contains(&place) {
+                return Err(ReplayError::SameFile(path));
+            }
+            taken.push(place);
+        }
+    }
+    Ok(())
+}
+
+/// Where a path leads, so that two of them can be told to be one. `None` for devices and pipes.
+fn place(path: &Path) -> Option<PathBuf> {
+    if is_standard(path) {
+        return Some(path.to_owned());
+    }
+    match fs::canonicalize(path) {
+        Ok(place) => place.is_file().then_some(place),
+        Err(_) => {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let parent = fs::canonicalize(parent.unwrap_or(Path::new("."))).ok()?;
+            Some(parent.join(path.file_name()?))
+        }
+    }
+}
