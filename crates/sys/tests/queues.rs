@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use sys::netns::Namespace;
 use sys::packet::{Options, PacketSocket};
 use sys::{H_ROOT, HtbClass, IFF_UP, Linux, QdiscSpec, QueueStats, Sys, VethSpec, handle};
@@ -68,11 +68,15 @@ impl Wire {
         refused
     }
 
-    /// Lengths of the frames that arrive until nothing has for 300 ms.
+    /// Lengths of the frames that arrive until nothing waits any more, and nothing has come for 300 ms.
     fn drain(&mut self) -> Vec<usize> {
         let mut lengths = Vec::new();
-        while let Some(got) = self.receive.receive(Duration::from_millis(300)).unwrap() {
-            lengths.push(got.data.len());
+        loop {
+            match self.receive.receive(Duration::from_millis(300)).unwrap() {
+                Some(got) => lengths.push(got.data.len()),
+                None if self.qdisc(handle(1, 0)).queued_packets == 0 => break,
+                None => {}
+            }
         }
         assert_eq!(self.receive.statistics().unwrap().dropped, 0, "the test's own buffer is too small");
         lengths
@@ -99,7 +103,7 @@ fn class(rate: u64, ceil: u64, overhead: u16, mpu: u16) -> HtbClass {
 const HTB: QdiscSpec = QdiscSpec::Htb { default_class: 0x10, direct_packets: 2 };
 
 /// Slow enough that nothing but the first burst leaves while a test fills a queue.
-const CRAWL: u64 = 2000;
+const CRAWL: u64 = 100;
 
 #[test]
 fn tc_reads_the_tree_as_it_was_meant() {
@@ -183,46 +187,34 @@ fn pfifo_counts_frames() {
     });
 }
 
-/// Frames a second that leave at a rate of 1 MB/s, over a second with the queue never empty.
-fn frames_per_second(overhead: u16, mpu: u16, bytes: usize) -> f64 {
+/// What one frame costs, in bytes: a class is given a bucket of 100 000 and next to no rate, and the frames that
+/// leave at once are counted. No clock is in it but the 400 bytes a second that flow in meanwhile.
+fn cost_of_a_frame(overhead: u16, mpu: u16, bytes: usize) -> f64 {
+    const BUCKET: u32 = 100_000;
     let (sender, result) = std::sync::mpsc::channel();
     on_a_wire(move |mut wire| {
         wire.root(&HTB);
-        // Ten milliseconds of burst make up for a timer that comes late on a busy machine.
-        let burst = HtbClass {
-            burst_bytes: 10_000,
-            cburst_bytes: 10_000,
-            ..class(1_000_000, 1_000_000, overhead, mpu)
-        };
-        wire.class(handle(1, 0x10), &burst);
-        wire.leaf(handle(1, 0x10), handle(0x10, 0), &QdiscSpec::Pfifo { limit_packets: 50_000 });
-        wire.send(0, &frame(bytes), 20_000);
-        let (start, before) = (Instant::now(), wire.qdisc(handle(0x10, 0)));
-        let (mut elapsed, mut after) = (Duration::ZERO, before);
-        while elapsed < Duration::from_secs(1) {
-            let _ = wire.receive.receive(Duration::from_millis(5)).unwrap();
-            after = wire.qdisc(handle(0x10, 0));
-            elapsed = start.elapsed();
-        }
-        assert!(after.queued_packets > 0, "the queue ran empty: {after:?}");
-        let frames = u32::try_from(after.packets - before.packets).unwrap();
-        sender.send(f64::from(frames) / elapsed.as_secs_f64()).unwrap();
+        let bucket = HtbClass { burst_bytes: BUCKET, cburst_bytes: BUCKET, ..class(400, 400, overhead, mpu) };
+        wire.class(handle(1, 0x10), &bucket);
+        wire.leaf(handle(1, 0x10), handle(0x10, 0), &QdiscSpec::Pfifo { limit_packets: 10_000 });
+        wire.send(0, &frame(bytes), 4000);
+        let stats = wire.qdisc(handle(0x10, 0));
+        assert!(stats.queued_packets > 0 && stats.drops == 0, "{stats:?}");
+        sender.send(f64::from(BUCKET) / f64::from(u32::try_from(stats.packets).unwrap())).unwrap();
     });
     result.recv().unwrap()
 }
 
 #[test]
 fn htb_counts_wire_bytes() {
-    // 1 MB/s: what a frame costs is a million over the frames a second. Counted wrong, it would be off by a
-    // fifth at least.
     for (overhead, mpu, bytes, cost) in
         [(0, 0, 100, 100.0), (24, 0, 100, 124.0), (0, 84, 30, 84.0), (24, 84, 60, 84.0), (24, 84, 30, 84.0)]
     {
-        let found = 1e6 / frames_per_second(overhead, mpu, bytes);
-        let ratio = found / cost;
+        let found = cost_of_a_frame(overhead, mpu, bytes);
+        // 5 % is twelve seconds of inflow; counted wrong, it would be off by a fifth at least.
         assert!(
-            (0.93..1.10).contains(&ratio),
-            "overhead {overhead} mpu {mpu}: {bytes} bytes cost {found:.1}"
+            (0.95..1.01).contains(&(found / cost)),
+            "overhead {overhead} mpu {mpu}: {bytes} cost {found:.1}"
         );
     }
 }
