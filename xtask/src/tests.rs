@@ -5,7 +5,7 @@ use crate::steps::{Outcome, Steps, cargo, command, run as run_command, target};
 
 /// Crates whose tests load programs and make namespaces: without nextest, which has a serial group for
 /// them, their tests run one after another.
-const SERIAL: &[&str] = &["engine", "lab", "sys", "tapwright"];
+const SERIAL: &[&str] = &["bench", "engine", "lab", "proof", "sys", "tapwright"];
 
 /// Tells the corpus tests to write what they would compare.
 const BLESS: &str = "TAPWRIGHT_BLESS";
@@ -29,9 +29,10 @@ pub fn dependencies() -> Outcome {
     let deny = if is_program("cargo-deny") { "cargo-deny".into() } else { install_deny()? };
     for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
         let mut check = command(&deny);
-        check.args(["--manifest-path", manifest, "check", "--config", "deny.toml"]);
+        check.args(["--manifest-path", manifest, "--config", "deny.toml", "check"]);
         // What only the other of the two manifests needs is not encountered in this one.
-        check.args(["--allow", "license-exception-not-encountered", "bans", "licenses", "sources"]);
+        check.args(["--allow", "license-exception-not-encountered", "--allow", "license-not-encountered"]);
+        check.args(["bans", "licenses", "sources"]);
         run_command(&mut check)?;
     }
     Ok(String::new())
