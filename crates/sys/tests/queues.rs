@@ -72,8 +72,9 @@ impl Wire {
     fn drain(&mut self) -> Vec<usize> {
         let mut lengths = Vec::new();
         loop {
-            match self.receive.receive(Duration::from_millis(300)).unwrap() {
-                Some(got) => lengths.push(got.data.len()),
+            let got = self.receive.receive(Duration::from_millis(300)).unwrap().map(|got| got.data.len());
+            match got {
+                Some(length) => lengths.push(length),
                 None if self.qdisc(handle(1, 0)).queued_packets == 0 => break,
                 None => {}
             }
@@ -102,8 +103,9 @@ fn class(rate: u64, ceil: u64, overhead: u16, mpu: u16) -> HtbClass {
 
 const HTB: QdiscSpec = QdiscSpec::Htb { default_class: 0x10, direct_packets: 2 };
 
-/// Slow enough that nothing but the first burst leaves while a test fills a queue.
-const CRAWL: u64 = 100;
+/// Slow enough that nothing but the first burst leaves while a test fills a queue. A class that waits goes on
+/// waiting when it is given more: the new rate counts from the next frame on.
+const CRAWL: u64 = 500;
 
 #[test]
 fn tc_reads_the_tree_as_it_was_meant() {
