@@ -9,6 +9,7 @@
 //! | `plan.txt` | the canonical plan text |
 //! | `advice.txt` | the advice, where there is any |
 //! | `out.txt` | for each port that can be sent to, the frames it was sent, by number from 0, in order |
+//! | `listing*.txt` | what is emitted for it, in some cases; compared where it is emitted |
 //! | `counters.txt` | the ledger: ports, copies, monitors by side |
 //!
 //! `bad/NNN-name.toml` and `bad/NNN-name.plan` are texts that are refused, with the exact messages in

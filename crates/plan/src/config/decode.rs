@@ -1,11 +1,13 @@
 //! From the spanned table of the TOML reader to drafts.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{At, Draft, Drafts, Name, Port, PortDraft, TEXT_MAX, device, keys};
+use crate::model::{Nonsense, RULES_MAX};
 use crate::names;
 use crate::plan::{Attach, Queue};
 use crate::problem::{Report, listed, nearest, shown};
@@ -111,17 +113,26 @@ impl Decoder<'_, '_> {
             return Vec::new();
         };
         let mut drafts: Vec<Draft> = Vec::new();
+        let mut names: BTreeMap<String, usize> = BTreeMap::new();
         for value in list.iter() {
             let Some(table) = value.get_ref().as_table() else {
                 self.report.add(value.span(), format!("{} is no device", a(value.get_ref())), help);
                 continue;
             };
+            if drafts.len() == RULES_MAX {
+                let full = Nonsense::TooMany { what: "devices", most: RULES_MAX };
+                self.report.add(value.span(), full.to_string(), full.help());
+                break;
+            }
             let draft = device::draft(self, table, value.span());
+            let (name, at) = (draft.name.value.clone(), draft.name.span.start);
             // An invented name is empty, and no two devices are blamed for it.
-            let same = |other: &&Draft| !draft.name.value.is_empty() && other.name.value == draft.name.value;
-            if let Some(other) = drafts.iter().find(same) {
-                let line = self.report.position(other.name.span.start).0;
-                let what = format!("two devices are called {} (line {line})", shown(&draft.name.value));
+            if let Some(other) = names.insert(name.clone(), at).filter(|_| !name.is_empty()) {
+                let what = format!(
+                    "two devices are called {} (line {})",
+                    shown(&name),
+                    self.report.position(other).0
+                );
                 self.report.add(draft.name.span.clone(), what, "give each device a name of its own");
             }
             drafts.push(draft);
@@ -293,7 +304,7 @@ impl Decoder<'_, '_> {
 
     pub(super) fn unknown_key(&mut self, key: &Name, known: &[&str], of: &str) {
         let what = format!("{} is no key of {of}", shown(&key.value));
-        let help = match nearest(&key.value, known.iter().copied()) {
+        let help = match self.report.nearest(&key.value, known.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("its keys are {}", listed(known)),
         };
@@ -301,7 +312,7 @@ impl Decoder<'_, '_> {
     }
 
     pub(super) fn unknown_word(&mut self, word: &Name, known: &[&str], what: &str) {
-        let help = match nearest(&word.value, known.iter().copied()) {
+        let help = match self.report.nearest(&word.value, known.iter().copied()) {
             Some(near) => format!("did you mean \"{near}\"? There are {}", listed(known)),
             None => format!("there are {}", listed(known)),
         };

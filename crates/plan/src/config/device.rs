@@ -28,6 +28,9 @@ pub(super) fn draft(decoder: &mut Decoder<'_, '_>, table: &DeTable<'_>, header: 
     Draft { name, header, uses: reader.uses, device }
 }
 
+/// VLANs that frames can be in: 0 to 4094.
+const VLANS_MAX: usize = 4095;
+
 /// What a list of names may hold.
 #[derive(Clone, Copy)]
 enum Count {
@@ -131,7 +134,7 @@ impl<'a, 'i> Reader<'a, 'i, '_, '_, '_> {
                 self.decoder.unknown_key(&key, &known, &of);
                 continue;
             }
-            let help = match nearest(&key.value, known.iter().copied()) {
+            let help = match self.decoder.report.nearest(&key.value, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`? `{}` is for {}", key.value, listed(&others)),
                 None => format!(
                     "`{}` is for {}; the keys of {of} are {}",
@@ -365,7 +368,13 @@ impl<'a, 'i> Reader<'a, 'i, '_, '_, '_> {
         let list = self.list(value, "vlans", "VLANs", "[10, \"20-29\"], or leave it out to copy every frame");
         let mut ids = BTreeSet::new();
         let mut good = true;
-        for value in list.ok_or(())? {
+        let list = list.ok_or(())?;
+        if list.len() > VLANS_MAX {
+            let what = format!("{} VLANs and ranges, of {VLANS_MAX} VLANs that there are", list.len());
+            self.problem(value.span(), what, "name each VLAN once");
+            return Err(());
+        }
+        for value in list {
             let range = vlan_item(value.get_ref());
             good &= range.is_some();
             if range.is_none() {

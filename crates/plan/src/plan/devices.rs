@@ -12,7 +12,7 @@ use super::{Attach, Direction, PortId, Role, Rule};
 use crate::config::{Device, Draft, Drafts, Inputs, Kind, Name, Pair, Ways};
 use crate::model::{Model, NewPort, Nonsense, Place, Selector, Source};
 use crate::names;
-use crate::problem::{Report, nearest, shown};
+use crate::problem::{Report, shown};
 
 /// What a name of the config stands for.
 #[derive(Clone, Copy)]
@@ -36,10 +36,13 @@ pub(crate) fn expand(file: &str, drafts: &Drafts, report: &mut Report<'_>) -> Ex
     let expanded = Expanded { model: Model::default(), rates: BTreeMap::new(), implied: Vec::new() };
     let mut expander = Expander { file, report, expanded, known: BTreeMap::new(), full: false };
     expander.ports(drafts);
+    if expander.full {
+        return expander.expanded;
+    }
     let rules = expander.rules(drafts);
     expander.implied_ports(drafts, &rules);
     for (draft, rule) in drafts.devices.iter().zip(rules) {
-        if let Some(rule) = rule {
+        if let Some(rule) = rule.filter(|_| !expander.full) {
             expander.device(draft, rule);
         }
     }
@@ -52,7 +55,7 @@ struct Expander<'a, 't> {
     report: &'a mut Report<'t>,
     expanded: Expanded,
     known: BTreeMap<String, Known>,
-    /// The bound on copies was met, and reported.
+    /// A bound was met, and reported: what follows would only breed echoes.
     full: bool,
 }
 
@@ -73,6 +76,9 @@ impl Expander<'_, '_> {
                         queue: queue.map(|queue| queue.value),
                     };
                     let added = self.add(new, &port.interface.span);
+                    if self.full {
+                        return;
+                    }
                     if let (Known::Port(id), Some(queue)) = (added, queue) {
                         self.expanded.rates.insert(id, queue.span.clone());
                     }
@@ -89,6 +95,7 @@ impl Expander<'_, '_> {
             Ok(id) => Known::Port(id),
             Err(nonsense) => {
                 self.refuse(span, &nonsense);
+                self.full = matches!(nonsense, Nonsense::TooMany { .. });
                 Known::Broken
             }
         }
@@ -116,6 +123,9 @@ impl Expander<'_, '_> {
     fn implied_ports(&mut self, drafts: &Drafts, rules: &[Option<RuleId>]) {
         for (draft, rule) in drafts.devices.iter().zip(rules) {
             for (name, role) in &draft.uses {
+                if self.full {
+                    return;
+                }
                 match (role, rule) {
                     (Role::Virtual, Some(rule)) => self.virtual_port(name, *rule),
                     (Role::Watched, Some(_)) => self.watched_port(name),
@@ -154,7 +164,8 @@ impl Expander<'_, '_> {
             return;
         }
         let known = self.known.keys().map(String::as_str);
-        let near = nearest(&name.value, known).map(|near| format!(", or did you mean {}?", shown(near)));
+        let near =
+            self.report.nearest(&name.value, known).map(|near| format!(", or did you mean {}?", shown(near)));
         let near = near.unwrap_or_default();
         if let Some(flaw) = names::interface_flaw(&name.value) {
             let what = format!("{} is no port, and cannot be an interface: {flaw}", shown(&name.value));
@@ -232,7 +243,7 @@ impl Expander<'_, '_> {
         let on_interface = self.expanded.model.on_interface(&name.value);
         let help = match on_interface.map(|id| self.expanded.model.port(id).name.clone()) {
             Some(port) => format!("that is an interface; its port is {}", shown(&port)),
-            None => match nearest(&name.value, self.known.keys().map(String::as_str)) {
+            None => match self.report.nearest(&name.value, self.known.keys().map(String::as_str)) {
                 Some(near) => format!("did you mean {}?", shown(near)),
                 None if role == Role::Monitor => {
                     "add it to [ports], with the interface that the sensor is on".to_owned()

@@ -378,12 +378,20 @@ impl<'r, 't> Parser<'r, 't> {
                 let what = format!("two rules are called {}", shown(&word.text));
                 flaw(&word.span, what, "name it by its number: rules are counted from #0")
             }
-            None => missing(word, "rule", self.labels.keys()),
+            None => self.missing(word, "rule", self.labels.keys()),
         }
     }
 
+    fn missing<'k, T>(&self, word: &Word, what: &str, known: impl Iterator<Item = &'k String>) -> Parsed<T> {
+        let help = match self.report.nearest(&word.text, known.map(String::as_str)) {
+            Some(near) => format!("did you mean {}?", shown(near)),
+            None => format!("add a line for it before: `{what}  NAME ...`"),
+        };
+        flaw(&word.span, format!("{} is no {what}", shown(&word.text)), help)
+    }
+
     fn port_reference(&self, word: &Word) -> Parsed<PortId> {
-        self.names.get(&word.text).map_or_else(|| missing(word, "port", self.names.keys()), |id| Ok(*id))
+        self.names.get(&word.text).map_or_else(|| self.missing(word, "port", self.names.keys()), |id| Ok(*id))
     }
 
     fn sink_reference(&self, word: &Word) -> Parsed<SinkId> {
@@ -463,14 +471,6 @@ fn choice<T: std::marker::Copy>(word: &Word, known: &[(&'static str, T)], what: 
 
 fn unknown<T>(word: &Word, known: &[&str], what: &str) -> Parsed<T> {
     flaw(&word.span, format!("{} is not {what}", shown(&word.text)), format!("write {}", known.join(" or ")))
-}
-
-fn missing<'k, T>(word: &Word, what: &str, known: impl Iterator<Item = &'k String>) -> Parsed<T> {
-    let help = match nearest(&word.text, known.map(String::as_str)) {
-        Some(near) => format!("did you mean {}?", shown(near)),
-        None => format!("add a line for it before: `{what}  NAME ...`"),
-    };
-    flaw(&word.span, format!("{} is no {what}", shown(&word.text)), help)
 }
 
 fn number<T: std::str::FromStr>(word: &Word, what: &str) -> Parsed<T> {

@@ -97,3 +97,58 @@ impl Program {
         blocked_by
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(rule: u32, when: Test, then: Action) -> Step {
+        Step { rule: RuleId(rule), when, then }
+    }
+
+    fn vlan(id: u16) -> Test {
+        Test::Vlan(Vlan::new(id).into_iter().collect())
+    }
+
+    fn tagged(ether_type: u16, id: u16) -> Vec<u8> {
+        let mut data = vec![2; 12];
+        data.extend(ether_type.to_be_bytes().into_iter().chain(id.to_be_bytes()));
+        data.extend([0x08, 0x00]);
+        data
+    }
+
+    #[test]
+    fn blocked_frames_are_still_copied_and_the_first_block_is_named() {
+        let steps = vec![
+            step(0, Test::Always, Action::Copy(CopyIndex(1))),
+            step(1, vlan(7), Action::Block),
+            step(2, Test::Always, Action::Block),
+            step(3, vlan(7), Action::Copy(CopyIndex(0))),
+        ];
+        let program = Program { steps };
+        let run = |id| {
+            let data = tagged(0x8100, id);
+            program.run(&Frame::ethernet(&data).unwrap())
+        };
+        let copies = vec![CopyIndex(1), CopyIndex(0)];
+        assert_eq!(run(7), Decision { copies, blocked_by: Some(RuleId(1)) });
+        assert_eq!(run(8), Decision { copies: vec![CopyIndex(1)], blocked_by: Some(RuleId(2)) });
+        assert_eq!(Program::default().run(&Frame::ethernet(&[]).unwrap()), Decision::default());
+    }
+
+    #[test]
+    fn a_vlan_test_holds_for_exactly_its_vlans_under_either_tag() {
+        let test = "vlan 0,5-9,4095".parse::<Test>().unwrap();
+        for id in 0u16..4096 {
+            let expected = matches!(id, 0 | 5..=9 | 4095);
+            for (ether_type, tagged_here) in
+                [(0x8100, true), (0x88a8, true), (0x9100, false), (0x0800, false)]
+            {
+                // Priority and DEI decide nothing.
+                let data = tagged(ether_type, id | 0xf000);
+                let frame = Frame::ethernet(&data).unwrap();
+                assert_eq!(test.holds(&frame), expected && tagged_here, "{id} under {ether_type:04x}");
+            }
+        }
+    }
+}
