@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 use std::process::Command;
+use std::time::{Duration, Instant};
 use sys::netns::Namespace;
 use sys::{
     Address, FilterSpec, H_CLSACT, Hook, IFF_PROMISC, IFF_UP, Link, Linux, MapKind, MapSpec, Place, ProgFd,
@@ -374,5 +375,52 @@ fn xdp_is_attached_replaced_and_taken_away() {
         linux.xdp_attach(a.index, XdpMode::Native, one, None).unwrap();
         let features = linux.xdp_features(b.index).unwrap().unwrap();
         assert!(features.native() && features.redirect_target() && features.fragments(), "{features:?}");
+    });
+}
+
+#[test]
+fn live_frames_are_really_sent() {
+    inside(|| {
+        let mut linux = Linux::new();
+        let (a, b) = veth(&mut linux);
+        for name in ["a0", "b0"] {
+            linux.sysctl_write(&format!("ipv6/conf/{name}/disable_ipv6"), "1").unwrap();
+        }
+        linux.wait_ready(&["a0", "b0"], Duration::from_secs(30)).unwrap();
+        let pass = program(&mut linux, ProgKind::XDP, &returns(2), "pass");
+        linux.xdp_attach(b.index, XdpMode::Native, pass, None).unwrap();
+        let before = linux.link_by_name("b0").unwrap().unwrap().stats.rx_packets;
+        // r1 = a0; r2 = 0; call redirect; exit
+        let insns = [0xb4 | 1 << 8 | u64::from(a.index) << 32, 0xb7 | 2 << 8, 0x85 | 23 << 32, 0x95];
+        let send = program(&mut linux, ProgKind::XDP, &insns, "send");
+        let frame = [&[0xFF; 12][..], &[0x88, 0xB5], &[0; 46]].concat();
+        let run = TestRun { data: &frame, repeat: 1000, live: true, batch: 32, ..TestRun::default() };
+        linux.prog_test_run(send, &run).unwrap();
+        let start = Instant::now();
+        loop {
+            let after = linux.link_by_name("b0").unwrap().unwrap().stats.rx_packets;
+            if after - before == 1000 {
+                break;
+            }
+            assert!(start.elapsed() < Duration::from_secs(30), "{} of 1000 came", after - before);
+        }
+    });
+}
+
+#[test]
+fn a_name_that_cannot_be_one_is_not_there() {
+    let mut linux = Linux::new();
+    assert_eq!(linux.link_by_name("no-such-thing").unwrap(), None);
+    assert_eq!(linux.link_by_name("a-name-that-is-much-too-long-for-linux").unwrap(), None);
+    assert_eq!(linux.link_by_name("").unwrap(), None);
+    inside(|| {
+        let mut linux = Linux::new();
+        veth(&mut linux);
+        linux.wait_ready(&["a0", "b0"], Duration::from_secs(30)).unwrap();
+        for listed in linux.links().unwrap() {
+            let found = linux.link_by_name(&listed.name).unwrap().unwrap();
+            // Counters go on between the two.
+            assert_eq!(found, Link { stats: found.stats, ..listed });
+        }
     });
 }

@@ -1,8 +1,8 @@
 //! Interfaces, addresses and routes over routing netlink. Decodes what the kernel says; decides nothing.
 
 use super::netlink::{
-    Answer, Attrs, F_CREATE, F_EXCL, F_REPLACE, Reader, Request, change, dump, find, i32_at, text_of, u16_at,
-    u32_at, u64_at,
+    Answer, Attrs, F_CREATE, F_EXCL, F_REPLACE, ROUTE, Reader, Request, ask, change, dump, find, i32_at,
+    text_of, u16_at, u32_at, u64_at,
 };
 use crate::error::{Result, SysError};
 use crate::net::{Address, Link, LinkStats, Route, VethSpec, Xdp};
@@ -60,6 +60,16 @@ pub(super) fn list() -> Result<Vec<Link>> {
     let mut links: Vec<Link> = answers.iter().filter_map(link).collect();
     links.sort_by_key(|link| link.index);
     Ok(links)
+}
+
+/// One interface, without listing all.
+pub(super) fn by_name(name: &str) -> Result<Option<Link>> {
+    let request = Request::new(RTM_GETLINK, 0, &ifinfomsg(0, 0, 0)).text(IFLA_IFNAME, name);
+    match ask("RTM_GETLINK", name, ROUTE, request) {
+        // A name that cannot be one (too long) is ERANGE or EINVAL.
+        Err(error) if matches!(error.errno, libc::ENODEV | libc::ERANGE | libc::EINVAL) => Ok(None),
+        answers => Ok(answers?.iter().find_map(link)),
+    }
 }
 
 fn link(answer: &Answer) -> Option<Link> {

@@ -162,6 +162,11 @@ impl Sys for Linux {
         link::list()
     }
 
+    fn link_by_name(&mut self, name: &str) -> Result<Option<Link>> {
+        self.gate.pass("RTM_GETLINK", name, false)?;
+        link::by_name(name)
+    }
+
     fn addresses(&mut self) -> Result<Vec<Address>> {
         self.gate.pass("RTM_GETADDR", "", false)?;
         link::list_addresses()
