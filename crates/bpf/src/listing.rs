@@ -102,7 +102,7 @@ pub fn counter(plan: &Plan, counter: Counter) -> String {
         Counter::HopIn(hook) => format!("in of the hop of {}", source(hook)),
         Counter::HopSeen(hook) => format!("seen leaving for the hop of {}", source(hook)),
         Counter::Seen(port, hook) => {
-            format!("seen leaving by {} from hook {}", plan.port(port).name, hook.0)
+            format!("seen leaving by {} from {}", plan.port(port).name, source(hook))
         }
         Counter::Guarded(port) => format!("guarded at {}", plan.port(port).name),
         Counter::SensorSent(port) => format!("sent by the sensor at {}", plan.port(port).name),

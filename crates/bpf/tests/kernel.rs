@@ -3,6 +3,8 @@
 //! Needs root (CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON): without them it fails and says so. Attaches nothing
 //! and sends nothing.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
 mod common;
 
 use std::collections::BTreeMap;
@@ -11,13 +13,14 @@ use bpf::asm::{MapRef, Program, Symbol};
 use bpf::emit::{self, Emitted, Mode, RECORDED_OUTCOME};
 use bpf::interp::{Input, Machine, Skb};
 use bpf::layout::{Counter, Layout, Part, Target, View, Wiring};
-use common::{Random, copy_port, expected, named, untagged, verdict, xdp_wiring};
+use common::{copy_port, expected, named, untagged, verdict, xdp_wiring};
+use plan::arbitrary::{self, Random};
 use plan::eval::{Fate, Verdict};
 use plan::plan::{HookId, Plan};
 use sys::{Linux, MapFd, MapKind, MapSpec, ProgFd, ProgKind, ProgSpec, Sys, TestRun};
 use wire::Tag;
 
-const PLANS: usize = 1500;
+const PAIRS: usize = 100_000;
 const FRAMES: usize = 70;
 
 /// The kernel with the maps of one plan.
@@ -114,8 +117,9 @@ fn sk_buff(tag: Option<Tag>, gso_segs: u32, gso_size: u32) -> Vec<u8> {
 }
 
 /// A test run in the tc view refuses (EINVAL) what says IP behind its outer tag and is shorter than an IP
-/// header. Such frames are run in the XDP view and by the interpreter.
+/// header, and any frame below 14 octets. The interpreter runs such frames as they are.
 fn lengthen(data: &mut Vec<u8>) {
+    data.resize(data.len().max(14), 0);
     let (stripped, _) = untagged(data);
     let header = match stripped[12..14] {
         [0x08, 0x00] => 20,
@@ -157,100 +161,122 @@ fn targets(plan: &Plan, wiring: &Wiring, verdict: &Verdict) -> Vec<Target> {
     targets
 }
 
-fn frames_of(random: &mut Random, plan: &Plan) -> Vec<(HookId, Vec<u8>)> {
-    let hooks = u16::try_from(plan.hooks.len()).unwrap();
-    (0..FRAMES).map(|_| (HookId(random.below(hooks)), common::frame(random))).collect()
-}
-
 fn entries(kernel: &mut Kernel, plan: &Plan, emitted: &Emitted) -> Vec<ProgFd> {
     plan.hooks().map(|(id, _)| kernel.load(emitted.program(Part::Entry(id)).unwrap())).collect()
 }
 
-#[test]
-fn the_kernel_agrees_in_the_tc_view() {
-    let mut random = Random(common::seed());
-    let mut pairs = 0;
-    for number in 0..PLANS {
-        let plan = common::plan(&mut random);
-        let wiring = Wiring::all(&plan, View::Tc);
-        let emitted = bpf::emit(&plan, &wiring, Mode::Record).unwrap();
-        let mut kernel = Kernel::new(&emitted);
-        let programs = entries(&mut kernel, &plan, &emitted);
-        if number % 10 == 0 {
-            // What is attached must pass the verifier too; a test run of it would really send.
-            for unit in &bpf::emit(&plan, &wiring, Mode::Attach).unwrap().units {
-                kernel.load(&unit.program);
-            }
-        }
-        let mut before: Vec<BTreeMap<Counter, u64>> = vec![BTreeMap::new(); programs.len()];
-        for (id, mut data) in frames_of(&mut random, &plan) {
-            lengthen(&mut data);
-            let verdict = verdict(&plan, plan.hook(id), &data);
-            let (stripped, tag) = untagged(&data);
-            let program = programs[common::index(id)];
-            let returned = kernel.run(program, &stripped, &sk_buff(tag, 0, 0));
-            assert_eq!(returned, tc_returns(&verdict), "{plan:?}\n{data:02x?}");
-            let after = kernel.read(&emitted.layout, Part::Entry(id));
-            let octets = u64::try_from(data.len()).unwrap();
-            let want = expected(&verdict, &wiring, &plan, octets);
-            assert_eq!(gained(&before[common::index(id)], &after), want, "{plan:?}\n{data:02x?}");
-            before[common::index(id)] = after;
-            pairs += 1;
+/// Runs frames in the tc view. `all`: the programs that are attached must pass the verifier too; a test run
+/// of those would really send.
+fn agree_tc(plan: &Plan, frames: &[(HookId, Vec<u8>)], all: bool) {
+    let wiring = Wiring::all(plan, View::Tc);
+    let emitted = bpf::emit(plan, &wiring, Mode::Record).unwrap();
+    let mut kernel = Kernel::new(&emitted);
+    let programs = entries(&mut kernel, plan, &emitted);
+    if all {
+        for unit in &bpf::emit(plan, &wiring, Mode::Attach).unwrap().units {
+            kernel.load(&unit.program);
         }
     }
-    println!("{pairs} pairs");
-    assert!(pairs >= 100_000);
+    let mut before: Vec<BTreeMap<Counter, u64>> = vec![BTreeMap::new(); programs.len()];
+    for (id, data) in frames {
+        let mut data = data.clone();
+        lengthen(&mut data);
+        let verdict = verdict(plan, plan.hook(*id), &data);
+        let (stripped, tag) = untagged(&data);
+        let returned = kernel.run(programs[common::index(*id)], &stripped, &sk_buff(tag, 0, 0));
+        assert_eq!(returned, tc_returns(&verdict), "{plan:?}\n{data:02x?}");
+        let after = kernel.read(&emitted.layout, Part::Entry(*id));
+        let want = expected(&verdict, &wiring, plan, u64::try_from(data.len()).unwrap());
+        assert_eq!(gained(&before[common::index(*id)], &after), want, "{plan:?}\n{data:02x?}");
+        before[common::index(*id)] = after;
+    }
+}
+
+/// Runs frames in the XDP view. `all`: also by the programs that are attached, with their devmaps.
+fn agree_xdp(plan: &Plan, frames: &[(HookId, Vec<u8>)], all: bool) -> usize {
+    let wiring = xdp_wiring(plan);
+    let recorded = bpf::emit(plan, &wiring, Mode::Record).unwrap();
+    let mut kernel = Kernel::new(&recorded);
+    let programs = entries(&mut kernel, plan, &recorded);
+    let real = all.then(|| {
+        let attached = bpf::emit(plan, &wiring, Mode::Attach).unwrap();
+        kernel.make_devmaps(&attached);
+        for unit in &attached.units {
+            kernel.load(&unit.program);
+        }
+        entries(&mut kernel, plan, &attached)
+    });
+    let mut before: Vec<BTreeMap<Counter, u64>> = vec![BTreeMap::new(); programs.len()];
+    let seen = frames.iter().filter(|(id, _)| wiring.view(plan.hook(*id)) == View::Xdp);
+    let mut pairs = 0;
+    for (id, data) in seen {
+        let mut data = data.clone();
+        data.resize(data.len().max(14), 0);
+        let at = common::index(*id);
+        let verdict = verdict(plan, plan.hook(*id), &data);
+        let want = expected(&verdict, &wiring, plan, u64::try_from(data.len()).unwrap());
+        let to = targets(plan, &wiring, &verdict);
+        let returned = kernel.run(programs[at], &data, &[]);
+        let outcome = recorded.outcomes.iter().find(|outcome| {
+            outcome.hook == *id && returned == RECORDED_OUTCOME.cast_unsigned() + u32::from(outcome.number)
+        });
+        assert_eq!(outcome.map_or(&[][..], |outcome| &outcome.targets), to, "{plan:?}\n{data:02x?}");
+        let after = kernel.read(&recorded.layout, Part::Entry(*id));
+        assert_eq!(gained(&before[at], &after), want, "{plan:?}\n{data:02x?}");
+        before[at] = after;
+        if let Some(real) = &real {
+            let returned = kernel.run(real[at], &data, &[]);
+            assert_eq!(returned, if to.is_empty() { 1 } else { 4 }, "XDP_DROP or XDP_REDIRECT");
+            let after = kernel.read(&recorded.layout, Part::Entry(*id));
+            assert_eq!(gained(&before[at], &after), want, "{plan:?}\n{data:02x?}");
+            before[at] = after;
+        }
+        pairs += 1;
+    }
+    pairs
+}
+
+/// Random plans with frames, until `agree` has had [`PAIRS`] of them.
+fn random_pairs(mut agree: impl FnMut(&Plan, &[(HookId, Vec<u8>)], bool) -> usize) {
+    let mut random = Random::new(common::seed());
+    let (mut pairs, mut plans) = (0, 0);
+    while pairs < PAIRS {
+        let plan = arbitrary::plan(&mut random);
+        let frames: Vec<_> = (0..FRAMES).map_while(|_| common::hook_and_frame(&mut random, &plan)).collect();
+        pairs += agree(&plan, &frames, plans % 10 == 0);
+        plans += 1;
+    }
+    println!("{pairs} pairs of {plans} plans");
+}
+
+#[test]
+fn the_kernel_agrees_in_the_tc_view() {
+    random_pairs(|plan, frames, all| {
+        agree_tc(plan, frames, all);
+        frames.len()
+    });
 }
 
 #[test]
 fn the_kernel_agrees_in_the_xdp_view() {
-    let mut random = Random(common::seed());
-    let mut pairs = 0;
-    for number in 0..PLANS {
-        let plan = common::plan(&mut random);
-        let wiring = xdp_wiring(&plan);
-        let recorded = bpf::emit(&plan, &wiring, Mode::Record).unwrap();
-        let attached = bpf::emit(&plan, &wiring, Mode::Attach).unwrap();
-        let mut kernel = Kernel::new(&recorded);
-        let programs = entries(&mut kernel, &plan, &recorded);
-        // The programs that are attached, with their devmaps, on every tenth plan.
-        let mut real = None;
-        if number % 10 == 0 {
-            kernel.make_devmaps(&attached);
-            for unit in &attached.units {
-                kernel.load(&unit.program);
-            }
-            real = Some(entries(&mut kernel, &plan, &attached));
-        }
-        let mut before: Vec<BTreeMap<Counter, u64>> = vec![BTreeMap::new(); programs.len()];
-        for (id, data) in frames_of(&mut random, &plan) {
-            if wiring.view(plan.hook(id)) != View::Xdp {
-                continue;
-            }
-            let verdict = verdict(&plan, plan.hook(id), &data);
-            let octets = u64::try_from(data.len()).unwrap();
-            let want = expected(&verdict, &wiring, &plan, octets);
-            let to = targets(&plan, &wiring, &verdict);
-            let returned = kernel.run(programs[common::index(id)], &data, &[]);
-            let outcome = recorded.outcomes.iter().find(|outcome| {
-                outcome.hook == id && returned == RECORDED_OUTCOME.cast_unsigned() + u32::from(outcome.number)
-            });
-            assert_eq!(outcome.map_or(&[][..], |outcome| &outcome.targets), to, "{plan:?}\n{data:02x?}");
-            let after = kernel.read(&recorded.layout, Part::Entry(id));
-            assert_eq!(gained(&before[common::index(id)], &after), want, "{plan:?}\n{data:02x?}");
-            before[common::index(id)] = after;
-            if let Some(real) = &real {
-                let returned = kernel.run(real[common::index(id)], &data, &[]);
-                assert_eq!(returned, if to.is_empty() { 1 } else { 4 });
-                let after = kernel.read(&recorded.layout, Part::Entry(id));
-                assert_eq!(gained(&before[common::index(id)], &after), want, "{plan:?}\n{data:02x?}");
-                before[common::index(id)] = after;
-            }
-            pairs += 1;
-        }
+    random_pairs(agree_xdp);
+}
+
+#[test]
+fn the_kernel_agrees_on_the_corpus() {
+    for case in corpus::cases().unwrap() {
+        let at = |input: &corpus::Input| Some((case.plan.hook_at(input.at)?.0, input.data.clone()));
+        let frames: Vec<_> = case.frames.iter().filter_map(at).collect();
+        println!("{}: {} frames", case.name, frames.len());
+        agree_tc(&case.plan, &frames, true);
+        agree_xdp(&case.plan, &frames, true);
     }
-    println!("{pairs} pairs");
-    assert!(pairs >= 80_000, "most hooks of random plans can be seen by XDP");
+}
+
+fn port_aggregator() -> Plan {
+    let config = "[ports]\na = \"eth1\"\nb = \"eth2\"\nids = \"eth3\"\n\
+        [[device]]\nname = \"perimeter\"\nkind = \"port-aggregator\"\nlink = [\"a\", \"b\"]\nmonitors = [\"ids\"]\n";
+    plan::compile("config.toml", config).unwrap().0
 }
 
 /// A super-frame: its octets, and the octets of its headers where they can be measured.
@@ -260,13 +286,13 @@ fn super_frame(random: &mut Random) -> (Vec<u8>, Option<u64>) {
         data.extend([0x81, 0x00, 0x00, 0x05]);
     }
     let tags = (data.len() - 12) / 4;
-    let protocol = random.pick(&[6u8, 6, 17, 47]);
+    let protocol = *random.pick(&[6u8, 6, 17, 47]);
     if random.one_in(2) {
         let words = 5 + random.below(4);
         data.extend([0x08, 0x00, 0x40 | u8::try_from(words).unwrap()]);
         data.extend([0; 8]);
         data.push(protocol);
-        data.resize(data.len() - 10 + usize::from(words) * 4, 0);
+        data.resize(data.len() - 10 + words * 4, 0);
     } else {
         data.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 0, protocol]);
         data.resize(data.len() + 33, 0);
@@ -275,13 +301,13 @@ fn super_frame(random: &mut Random) -> (Vec<u8>, Option<u64>) {
         6 => {
             let words = 5 + random.below(11);
             let at = data.len();
-            data.resize(at + usize::from(words) * 4, 0);
+            data.resize(at + words * 4, 0);
             data[at + 12] = u8::try_from(words << 4).unwrap();
         }
         _ => data.resize(data.len() + 8, 0),
     }
     let headers = u64::try_from(data.len()).unwrap();
-    data.resize(data.len() + 1 + usize::from(random.below(3000)), 0);
+    data.resize(data.len() + 1 + random.below(3000), 0);
     // Three tags in the data are more than are looked through; with one beside it, four.
     let measurable = protocol != 47 && (tags <= 2 || tags == 3);
     (data, measurable.then_some(headers))
@@ -289,8 +315,8 @@ fn super_frame(random: &mut Random) -> (Vec<u8>, Option<u64>) {
 
 #[test]
 fn super_frames_count_as_the_frames_that_they_stand_for() {
-    let mut random = Random(common::seed());
-    let plan = common::plan(&mut Random(3));
+    let mut random = Random::new(common::seed());
+    let plan = port_aggregator();
     let id = HookId(0);
     let emitted = bpf::emit(&plan, &Wiring::all(&plan, View::Tc), Mode::Record).unwrap();
     let mut kernel = Kernel::new(&emitted);
@@ -301,7 +327,7 @@ fn super_frames_count_as_the_frames_that_they_stand_for() {
         let (stripped, tag) = untagged(&data);
         // As many tags as stay in the data after the outer one is taken off decide.
         let octets = u64::try_from(data.len()).unwrap();
-        let gso_size = 1 + u32::from(random.below(1400));
+        let gso_size = 1 + u32::try_from(random.below(1400)).unwrap();
         let beside = if tag.is_some() { 4 } else { 0 };
         let payload = octets - headers.unwrap_or(beside);
         let by_size = payload.div_ceil(u64::from(gso_size)).max(1);
@@ -327,7 +353,7 @@ fn super_frames_count_as_the_frames_that_they_stand_for() {
         assert_eq!(gained(&before, &after), want, "{headers:?} {gso_segs} {gso_size} {data:02x?}");
 
         let mut machine = Machine::for_layout(&emitted.layout);
-        let linear = usize::from(random.below(100));
+        let linear = random.below(100);
         let skb = Skb { data: stripped, linear, tag, gso_segs, gso_size, ..Skb::default() };
         machine.run(program, Input::Tc(skb)).unwrap();
         let got = want.keys().map(|counter| (*counter, machine.counter(&emitted.layout, *counter)));
@@ -337,7 +363,7 @@ fn super_frames_count_as_the_frames_that_they_stand_for() {
 
 #[test]
 fn the_programs_of_measurements_pass_the_verifier() {
-    let plan = common::plan(&mut Random(1));
+    let plan = port_aggregator();
     let emitted = bpf::emit(&plan, &Wiring::all(&plan, View::Tc), Mode::Attach).unwrap();
     let mut kernel = Kernel::new(&emitted);
     let mut make = |map: MapRef, kind: MapKind, value_bytes: u32| {

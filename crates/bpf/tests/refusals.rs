@@ -1,5 +1,7 @@
 //! What the checker and the interpreter refuse, in exact words, and that nothing makes them panic.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
 use bpf::asm::{Alu, Assembler, Cond, Helper, Insn, Kind, MapRef, Program, Reg, Size, Src, Symbol, Width};
 use bpf::check::check;
 use bpf::interp::{Input, Machine, Skb};
