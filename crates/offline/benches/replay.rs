@@ -3,7 +3,8 @@
 //! `cargo bench -p offline -- [--mib N] [--rounds N] [--dir DIR] [--save FILE]`: makes two captures of N
 //! MiB each (500), then runs, in turn and so many times (7): a replay in a process of its own with only
 //! the monitor's output written, to /dev/null; `tcpdump -r FILE -w /dev/null` over both files; `dd` of
-//! both files to /dev/null. Prints medians and ratios; `--save` keeps every round as JSON.
+//! both files to /dev/null. Prints medians and ratios; `--save` keeps every round as JSON. Seconds of
+//! CPU are kept beside those of the clock, because they tell more on a machine that does other things.
 
 use std::error::Error;
 use std::fs::File;
@@ -101,42 +102,44 @@ fn compare(args: &Args) -> Result<(), Box<dyn Error>> {
     let mut rounds = Vec::new();
     let (mut packets, mut peak_kib) = (0, 0);
     for round in 0..args.rounds {
-        let (replay_s, sent, kib) = run_once(&files)?;
+        let (replay, sent, kib) = run_once(&files)?;
         (packets, peak_kib) = (sent, kib.max(peak_kib));
-        let tcpdump_s = timed(&files, |file| {
+        let tcpdump = timed(&files, |file| {
             let mut command = Command::new("tcpdump");
             command.arg("-r").arg(file).args(["-w", "/dev/null"]);
             command
         })?;
-        let dd_s = timed(&files, |file| {
+        let dd = timed(&files, |file| {
             let mut command = Command::new("dd");
             command.arg(format!("if={}", file.display())).args(["of=/dev/null", "bs=1M"]);
             command
         })?;
-        println!("round {round}: replay {replay_s:.3} s, tcpdump {tcpdump_s:.3} s, dd {dd_s:.3} s");
-        rounds.push([replay_s, tcpdump_s, dd_s]);
+        println!("round {round}: replay {replay}, tcpdump {tcpdump}, dd {dd}");
+        rounds.push([replay, tcpdump, dd]);
     }
     files.iter().try_for_each(std::fs::remove_file)?;
-    let [replay_s, tcpdump_s, dd_s] = [0, 1, 2].map(|of| median(rounds.iter().map(|round| round[of])));
-    let rate = |seconds: f64| octets as f64 / seconds / 1e9;
+    let of = |who: usize| Cost {
+        clock_s: median(rounds.iter().map(|round| round[who].clock_s)),
+        cpu_s: median(rounds.iter().map(|round| round[who].cpu_s)),
+    };
+    let medians = [of(0), of(1), of(2)];
     println!("medians over {octets} octets, {packets} packets:");
-    for (name, seconds) in [("replay", replay_s), ("tcpdump", tcpdump_s), ("dd", dd_s)] {
-        println!("  {name:8} {seconds:.3} s  {:.2} GB/s", rate(seconds));
+    for (name, cost) in NAMES.iter().zip(&medians) {
+        println!("  {name:8} {cost}, {:.2} GB/s", octets as f64 / cost.clock_s / 1e9);
     }
-    println!("replay is {:.2} times as fast as tcpdump", tcpdump_s / replay_s);
+    let [replay, tcpdump, _] = &medians;
+    let ratios = (tcpdump.clock_s / replay.clock_s, tcpdump.cpu_s / replay.cpu_s);
+    println!("replay is {:.2} times as fast as tcpdump, and takes 1/{:.2} of its CPU", ratios.0, ratios.1);
     println!("peak memory {peak_kib} KiB; over a tenth of the octets {small_kib} KiB");
     if let Some(path) = &args.save {
-        let names = ["replay_s", "tcpdump_s", "dd_s"];
-        let rounds: Vec<_> = rounds.iter().map(|round| named(&names, round)).collect();
         let result = json!({
             "what": "replay of a port aggregator, monitor only, to /dev/null; tcpdump -r FILE -w /dev/null; dd bs=1M",
             "octets": octets,
             "packets": packets,
             "machine": machine(),
-            "rounds": rounds,
-            "median": named(&names, &[replay_s, tcpdump_s, dd_s]),
-            "gigabytes_per_second": named(&["replay", "tcpdump", "dd"], &[replay_s, tcpdump_s, dd_s].map(rate)),
-            "tcpdump_over_replay": tcpdump_s / replay_s,
+            "rounds": rounds.iter().map(named).collect::<Vec<_>>(),
+            "median": named(&medians),
+            "tcpdump_over_replay": { "clock": ratios.0, "cpu": ratios.1 },
             "peak_kib": peak_kib,
             "peak_kib_over_a_tenth": small_kib,
         });
@@ -145,34 +148,57 @@ fn compare(args: &Args) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn named(names: &[&str], values: &[f64]) -> serde_json::Value {
-    let pairs = names.iter().zip(values).map(|(name, value)| ((*name).to_owned(), json!(value)));
+const NAMES: [&str; 3] = ["replay", "tcpdump", "dd"];
+
+/// What a run took.
+struct Cost {
+    clock_s: f64,
+    /// Of all threads, user and system; 0 where the system does not tell.
+    cpu_s: f64,
+}
+
+impl std::fmt::Display for Cost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.3} s ({:.2} s of CPU)", self.clock_s, self.cpu_s)
+    }
+}
+
+/// Seconds of CPU that children took which have ended (proc(5): cutime and cstime, in ticks of 10 ms).
+fn children_cpu_s() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    fields.skip(13).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
+fn named(costs: &[Cost; 3]) -> serde_json::Value {
+    let cost = |cost: &Cost| json!({ "clock_s": cost.clock_s, "cpu_s": cost.cpu_s });
+    let pairs = NAMES.iter().zip(costs).map(|(name, it)| ((*name).to_owned(), cost(it)));
     serde_json::Value::Object(pairs.collect())
 }
 
-/// Seconds, packets, and the peak of memory in KiB of a replay in a process of its own.
-fn run_once(files: &[PathBuf; 2]) -> Result<(f64, u64, u64), Box<dyn Error>> {
-    let start = Instant::now();
+/// Cost, packets, and the peak of memory in KiB of a replay in a process of its own.
+fn run_once(files: &[PathBuf; 2]) -> Result<(Cost, u64, u64), Box<dyn Error>> {
+    let (start, cpu) = (Instant::now(), children_cpu_s());
     let done = Command::new(std::env::current_exe()?).arg("once").args(files).output()?;
-    let seconds = start.elapsed().as_secs_f64();
+    let cost = Cost { clock_s: start.elapsed().as_secs_f64(), cpu_s: children_cpu_s() - cpu };
     if !done.status.success() {
         return Err(String::from_utf8_lossy(&done.stderr).into());
     }
     let said = String::from_utf8(done.stdout)?;
     let (packets, kib) = said.trim().split_once(' ').ok_or("once said nothing")?;
-    Ok((seconds, packets.parse()?, kib.parse()?))
+    Ok((cost, packets.parse()?, kib.parse()?))
 }
 
-/// Seconds that a command takes over both files, one after the other.
-fn timed(files: &[PathBuf; 2], command: impl Fn(&Path) -> Command) -> Result<f64, Box<dyn Error>> {
-    let start = Instant::now();
+/// What a command takes over both files, one after the other.
+fn timed(files: &[PathBuf; 2], command: impl Fn(&Path) -> Command) -> Result<Cost, Box<dyn Error>> {
+    let (start, cpu) = (Instant::now(), children_cpu_s());
     for file in files {
         let status = command(file).stderr(Stdio::null()).status()?;
         if !status.success() {
             return Err(format!("{:?}: {status}", command(file)).into());
         }
     }
-    Ok(start.elapsed().as_secs_f64())
+    Ok(Cost { clock_s: start.elapsed().as_secs_f64(), cpu_s: children_cpu_s() - cpu })
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

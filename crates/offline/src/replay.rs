@@ -151,11 +151,11 @@ fn input_report(plan: &Plan, feed: &Feed) -> InputReport {
         out_of_order: feed.out_of_order,
         broken: feed.failure.as_ref().map(|failure| match failure {
             Failure::Broken(broken) => broken.to_string(),
-            Failure::Io(offset, error) => format!(
-                "{} packets ({} bytes) read, then at offset {offset}: {error}",
-                reader.packets(),
-                reader.bytes()
-            ),
+            Failure::Io(offset, error) => {
+                let (packets, bytes) = (reader.packets(), reader.bytes());
+                let noun = if packets == 1 { "packet" } else { "packets" };
+                format!("{packets} {noun} ({bytes} bytes) read, then at offset {offset}: {error}")
+            }
         }),
     }
 }
@@ -215,8 +215,8 @@ fn run(
         }
         done.frames += 1;
         done.bytes += u64::try_from(frame.data.len()).unwrap_or(u64::MAX);
+        done.time = time;
         if done.frames.is_multiple_of(PROGRESS) {
-            done.time = time;
             progress(&done);
         }
         Ok(())

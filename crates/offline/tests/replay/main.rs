@@ -1,0 +1,363 @@
+//! Replays of whole captures: what comes out where, what is counted, and what is said of bad input.
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
+
+mod model;
+mod scratch;
+
+use std::io::{self, Read, Write};
+
+use offline::{Input, Outputs, ReplayError, Source, Target, replay};
+use scratch::{Dir, Shared, compile, file, packets, pcap, point, port, replay_all, stream};
+use wire::capture::{PcapngWriter, Timestamp};
+use wire::{Frame, LinkType};
+
+const AGGREGATOR: &str = r#"
+[ports]
+a = "eth1"
+b = "eth2"
+m = "eth3"
+
+[[device]]
+name = "perimeter"
+kind = "port-aggregator"
+link = ["a", "b"]
+monitors = ["m"]
+"#;
+
+const WATCH: &str = r#"
+[ports]
+w = "eth1"
+m = "eth3"
+
+[[device]]
+name = "host"
+kind = "watch"
+interfaces = ["w"]
+direction = "both"
+monitors = ["m"]
+"#;
+
+const SPANS: &str = r#"
+[ports]
+s = "eth1"
+t = "eth2"
+m = "eth3"
+n = "eth4"
+
+[[device]]
+name = "spans"
+kind = "span-regeneration"
+spans = ["s", "t"]
+monitors = [["m", "n"]]
+"#;
+
+fn frame(tag: u8) -> Vec<u8> {
+    vec![tag; 60]
+}
+
+fn into(dir: &Dir, under: &str) -> Outputs {
+    Outputs { dir: Some(dir.0.join(under)), ..Outputs::default() }
+}
+
+#[test]
+fn an_aggregator_merges_by_time_and_the_first_named_wins_a_tie() {
+    let plan = compile(AGGREGATOR);
+    let (f1, f2, f3, f4) = (frame(1), frame(2), frame(3), frame(4));
+    let a = pcap(&[(10, &f1), (20, &f2)]);
+    let b = pcap(&[(10, &f3), (15, &f4)]);
+    let inputs = vec![stream(point(&plan, "a"), a), stream(point(&plan, "b"), b)];
+    let (report, written) = replay_all(&plan, inputs);
+    let tags = |name: &str| written[name].iter().map(|p| (p.0, p.3[0])).collect::<Vec<_>>();
+    assert_eq!(tags("m"), [(10_000, 1), (10_000, 3), (15_000, 4), (20_000, 2)]);
+    assert_eq!(tags("b"), [(10_000, 1), (20_000, 2)]);
+    assert_eq!(tags("a"), [(10_000, 3), (15_000, 4)]);
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["backend"], "offline");
+    assert_eq!(json["ports"]["a"]["in"], serde_json::json!({ "frames": 2, "bytes": 120 }));
+    assert_eq!(json["ports"]["b"]["passed"], 2);
+    assert_eq!(json["copies"][1]["source"], "b");
+    assert_eq!((&json["copies"][1]["matched"], &json["copies"][1]["copied"]), (&2.into(), &2.into()));
+    assert_eq!(json["monitors"]["m"]["sent"], 4);
+    assert_eq!(json["monitors"]["m"]["dropped"]["buffer"], serde_json::json!({ "a": 0, "b": 0 }));
+    assert_eq!(json["unaccounted"], 0);
+}
+
+#[test]
+fn each_port_that_was_sent_a_frame_leaves_one_file_and_older_ones_go() {
+    let plan = compile(AGGREGATOR);
+    let dir = Dir::new();
+    std::fs::create_dir(dir.0.join("out")).unwrap();
+    for old in ["out/a.pcap", "out/m.pcapng", "out/b.pcapng", "out/other.pcap"] {
+        dir.file(old, b"old");
+    }
+    let a = dir.file("in.pcap", &pcap(&[(1, &frame(1))]));
+    let report = replay(&plan, vec![file(&plan, "a", &a)], into(&dir, "out"), |_| {}).unwrap();
+    assert_eq!(dir.names("out"), ["b.pcap", "m.pcap", "other.pcap"]);
+    let written: Vec<_> =
+        report.outputs.iter().map(|out| (out.port.as_str(), out.packets, out.bytes)).collect();
+    assert_eq!(written, [("b", 1, 60), ("m", 1, 60)]);
+}
+
+#[test]
+fn nanoseconds_are_kept_and_only_then_written() {
+    let plan = compile(AGGREGATOR);
+    let dir = Dir::new();
+    let mut fine = Vec::new();
+    let writer = wire::capture::PcapWriter::new(LinkType::ETHERNET, true, &mut fine);
+    writer.packet(Timestamp(1_001), &Frame::ethernet(&frame(1)).unwrap(), &mut fine).unwrap();
+    let fine = dir.file("fine.pcap", &fine);
+    let coarse = dir.file("coarse.pcap", &pcap(&[(2, &frame(2))]));
+    let magic = |name: &str| std::fs::read(dir.0.join(name)).unwrap()[..4].to_vec();
+    replay(&plan, vec![file(&plan, "a", &coarse)], into(&dir, "us"), |_| {}).unwrap();
+    assert_eq!(magic("us/m.pcap"), [0xd4, 0xc3, 0xb2, 0xa1]);
+    let inputs = vec![file(&plan, "a", &coarse), file(&plan, "b", &fine)];
+    replay(&plan, inputs, into(&dir, "ns"), |_| {}).unwrap();
+    assert_eq!(magic("ns/m.pcap"), [0x4d, 0x3c, 0xb2, 0xa1]);
+    let times: Vec<_> =
+        packets(&std::fs::read(dir.0.join("ns/m.pcap")).unwrap()).iter().map(|p| p.0).collect();
+    assert_eq!(times, [1_001, 2_000]);
+}
+
+fn mixed() -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut writer = PcapngWriter::new(&mut out);
+    let ids = [LinkType::ETHERNET, LinkType::RAW]
+        .map(|link_type| (link_type, writer.interface(link_type, "x", &mut out)));
+    for (ns, (link_type, id)) in (5..).zip(ids) {
+        let frame = Frame { data: &[0x45; 40], wire_len: 40, link_type };
+        writer.packet(id, Timestamp(ns), &frame, &mut out).unwrap();
+    }
+    out
+}
+
+#[test]
+fn only_ports_whose_link_types_mix_get_pcapng() {
+    let plan = compile(SPANS);
+    let dir = Dir::new();
+    let both = dir.file("both.pcapng", &mixed());
+    let plain = dir.file("plain.pcap", &pcap(&[(1, &frame(1))]));
+    std::fs::create_dir(dir.0.join("out")).unwrap();
+    dir.file("out/m.pcap", b"old");
+    let inputs = vec![file(&plan, "s", &both), file(&plan, "t", &plain)];
+    let report = replay(&plan, inputs, into(&dir, "out"), |_| {}).unwrap();
+    assert_eq!(dir.names("out"), ["m.pcapng", "n.pcap"]);
+    assert_eq!((report.ports["s"].consumed, report.unaccounted), (2, 0));
+    let written = packets(&std::fs::read(dir.0.join("out/m.pcapng")).unwrap());
+    assert_eq!(written.iter().map(|p| (p.0, p.1)).collect::<Vec<_>>(), [(5, 1), (6, 101)]);
+}
+
+#[test]
+fn a_stream_whose_link_types_mix_needs_a_target_that_can_hold_them() {
+    let plan = compile(SPANS);
+    let dir = Dir::new();
+    let input = || vec![stream(point(&plan, "s"), mixed())];
+    let error = replay(&plan, input(), into(&dir, "out"), |_| {}).unwrap_err();
+    assert!(error.to_string().contains("write to a file whose name ends in .pcapng"), "{error}");
+    let mut outputs = Outputs::default();
+    outputs.ports.insert(port(&plan, "m"), Target::File(dir.0.join("x.pcapng")));
+    replay(&plan, input(), outputs, |_| {}).unwrap();
+    assert_eq!(packets(&std::fs::read(dir.0.join("x.pcapng")).unwrap()).len(), 2);
+}
+
+#[test]
+fn a_watched_interface_is_copied_by_direction_and_left_alone() {
+    let plan = compile(WATCH);
+    let rx = stream(point(&plan, "w:rx"), pcap(&[(1, &frame(1)), (3, &frame(3))]));
+    let tx = stream(point(&plan, "w:tx"), pcap(&[(2, &frame(2))]));
+    let (report, written) = replay_all(&plan, vec![rx, tx]);
+    assert_eq!(written["m"].iter().map(|p| p.3[0]).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!((report.ports["w"].entered.frames, report.ports["w"].left), (3, 3));
+    assert_eq!(report.copies.iter().map(|c| c.source.as_str()).collect::<Vec<_>>(), ["w:rx", "w:tx"]);
+    assert_eq!(report.inputs[1].source, "w:tx");
+}
+
+#[test]
+fn a_cut_capture_is_replayed_as_far_as_it_goes_and_reported() {
+    let plan = compile(AGGREGATOR);
+    let dir = Dir::new();
+    let whole = pcap(&[(1, &frame(1)), (3, &frame(3))]);
+    let cut = dir.file("cut.pcap", &whole[..whole.len() - 1]);
+    let noise = dir.file("noise.pcap", b"no capture at all");
+    let good = dir.file("good.pcap", &pcap(&[(2, &frame(2)), (4, &frame(4))]));
+    let inputs = vec![file(&plan, "a", &cut), file(&plan, "b", &good), file(&plan, "a", &noise)];
+    let report = replay(&plan, inputs, into(&dir, "out"), |_| {}).unwrap();
+    assert!(!report.is_whole());
+    let broken: Vec<_> = report.inputs.iter().map(|input| input.broken.as_deref()).collect();
+    let expected = [
+        Some(
+            "1 packet (60 bytes) read, then at offset 100: truncated inside a packet record: \
+             76 bytes needed, 75 present",
+        ),
+        None,
+        Some("0 packets (0 bytes) read, then at offset 0: neither pcap nor pcapng: begins with 6e 6f 20 63"),
+    ];
+    assert_eq!(broken, expected);
+    let written = packets(&std::fs::read(dir.0.join("out/m.pcap")).unwrap());
+    assert_eq!(written.iter().map(|p| p.3[0]).collect::<Vec<_>>(), [1, 2, 4]);
+    assert_eq!(report.unaccounted, 0);
+}
+
+/// Gives some octets, then fails as a disk does.
+struct Failing(Vec<u8>);
+
+impl Read for Failing {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.0.is_empty() {
+            return Err(io::Error::other("the disk is gone"));
+        }
+        let len = out.len().min(self.0.len());
+        out[..len].copy_from_slice(&self.0[..len]);
+        self.0.drain(..len);
+        Ok(len)
+    }
+}
+
+#[test]
+fn a_disk_that_fails_is_reported_like_a_cut_capture() {
+    let plan = compile(AGGREGATOR);
+    let read = Failing(pcap(&[(1, &frame(1))]));
+    let source = Source::Stream("bad disk".to_owned(), Box::new(read));
+    let (report, written) = replay_all(&plan, vec![Input { at: point(&plan, "a"), source }]);
+    assert_eq!(written["m"].len(), 1);
+    let broken = report.inputs[0].broken.as_deref();
+    assert_eq!(broken, Some("1 packet (60 bytes) read, then at offset 100: the disk is gone"));
+}
+
+/// Gives one octet at a time.
+struct Trickle(io::Cursor<Vec<u8>>);
+
+impl Read for Trickle {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.0.read(&mut out[..1])
+    }
+}
+
+#[test]
+fn records_longer_than_a_piece_and_readers_slower_than_a_record_are_no_matter() {
+    let plan = compile(AGGREGATOR);
+    let (small, big) = (frame(7), vec![9; 3 << 20]);
+    let long = pcap(&[(1, &small), (2, &big), (3, &small), (4, &big), (5, &small)]);
+    let (report, written) = replay_all(&plan, vec![stream(point(&plan, "a"), long)]);
+    assert_eq!(written["m"].iter().map(|p| p.3.len()).collect::<Vec<_>>(), [60, 3 << 20, 60, 3 << 20, 60]);
+    assert!(report.is_whole());
+    let slow = Trickle(io::Cursor::new(pcap(&[(1, &small), (2, &frame(8))])));
+    let source = Source::Stream("slow".to_owned(), Box::new(slow));
+    let (_, written) = replay_all(&plan, vec![Input { at: point(&plan, "a"), source }]);
+    assert_eq!(written["m"].iter().map(|p| p.3[0]).collect::<Vec<_>>(), [7, 8]);
+}
+
+#[test]
+fn frames_out_of_order_keep_their_place_and_are_counted() {
+    let plan = compile(AGGREGATOR);
+    let a = pcap(&[(10, &frame(1)), (5, &frame(2)), (30, &frame(3))]);
+    let b = pcap(&[(7, &frame(4)), (20, &frame(5))]);
+    let inputs = vec![stream(point(&plan, "a"), a), stream(point(&plan, "b"), b)];
+    let (report, written) = replay_all(&plan, inputs);
+    assert_eq!(written["m"].iter().map(|p| p.3[0]).collect::<Vec<_>>(), [4, 1, 2, 5, 3]);
+    assert_eq!(report.inputs.iter().map(|i| i.out_of_order).collect::<Vec<_>>(), [1, 0]);
+}
+
+#[test]
+fn a_time_that_the_format_cannot_hold_becomes_the_nearest_and_is_counted() {
+    let plan = compile(AGGREGATOR);
+    let dir = Dir::new();
+    // One interface whose clock starts 2 s before 1970.
+    let mut capture = Vec::new();
+    for block in [
+        &[0x0a0d_0d0a, 28, 0x1a2b_3c4d, 1, u32::MAX, u32::MAX, 28][..],
+        &[1, 36, 1, 0, 14 | 8 << 16, (-2i32).cast_unsigned(), u32::MAX, 0, 36],
+        &[6, 36, 0, 0, 0, 4, 4, 0x0101_0101, 36],
+    ] {
+        capture.extend(block.iter().flat_map(|word| word.to_le_bytes()));
+    }
+    let early = dir.file("early.pcapng", &capture);
+    let report = replay(&plan, vec![file(&plan, "a", &early)], into(&dir, "out"), |_| {}).unwrap();
+    assert_eq!(report.outputs.iter().map(|out| out.times_clamped).collect::<Vec<_>>(), [1, 1]);
+    let written = packets(&std::fs::read(dir.0.join("out/m.pcap")).unwrap());
+    assert_eq!(written, [(0, 1, 4, vec![1; 4])]);
+}
+
+/// A reader that has hung up.
+struct Closed;
+
+impl Write for Closed {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[test]
+fn an_output_that_is_hung_up_stops_and_nothing_else_does() {
+    let plan = compile(AGGREGATOR);
+    let big = vec![1; 1 << 20];
+    let input = stream(point(&plan, "a"), pcap(&[(1, &big), (2, &big), (3, &big)]));
+    let shared = Shared::default();
+    let mut outputs = Outputs::default();
+    outputs.ports.insert(port(&plan, "m"), Target::Stream("closed".to_owned(), Box::new(Closed)));
+    outputs.ports.insert(port(&plan, "b"), Target::Stream("open".to_owned(), Box::new(shared.clone())));
+    let report = replay(&plan, vec![input], outputs, |_| {}).unwrap();
+    let closed: Vec<_> = report.outputs.iter().map(|out| (out.port.as_str(), out.closed)).collect();
+    assert_eq!(closed, [("b", false), ("m", true)]);
+    assert_eq!(packets(&shared.0.lock().unwrap()).len(), 3);
+    assert_eq!((report.monitors["m"].sent, report.unaccounted), (3, 0));
+}
+
+#[test]
+fn a_target_that_was_named_is_a_whole_capture_even_without_frames() {
+    let plan = compile(AGGREGATOR);
+    let (_, written) = replay_all(&plan, vec![stream(point(&plan, "a"), pcap(&[]))]);
+    // `packets` has read them to their end.
+    assert_eq!(written.into_values().collect::<Vec<_>>(), [vec![], vec![], vec![]]);
+}
+
+#[test]
+fn progress_ends_with_everything() {
+    let plan = compile(AGGREGATOR);
+    let mut last = None;
+    let input = stream(point(&plan, "a"), pcap(&[(1, &frame(1)), (2, &frame(2))]));
+    replay(&plan, vec![input], Outputs::default(), |progress| last = Some(*progress)).unwrap();
+    assert_eq!(last.map(|p| (p.frames, p.bytes, p.time)), Some((2, 120, Timestamp(2_000))));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_anything_is_written() {
+    let plan = compile(AGGREGATOR);
+    let watch = compile(&WATCH.replace("\"both\"", "\"rx\""));
+    let dir = Dir::new();
+    let a = dir.file("a.pcap", &pcap(&[(1, &frame(1))]));
+    let said = |result: Result<_, ReplayError>| result.map(|_: offline::Report| ()).unwrap_err().to_string();
+    let to = |name: &str| {
+        let mut outputs = Outputs::default();
+        outputs.ports.insert(port(&plan, name), Target::File(dir.0.join("x.pcap")));
+        outputs
+    };
+    assert_eq!(
+        said(replay(&plan, vec![file(&plan, "m", &a)], Outputs::default(), |_| {})),
+        "no frames enter at m: it is a monitor and only sends"
+    );
+    assert_eq!(
+        said(replay(&watch, vec![file(&watch, "w:tx", &a)], Outputs::default(), |_| {})),
+        "no frames enter at w:tx: it is watched the other way only (name a direction: PORT:rx or PORT:tx)"
+    );
+    let missing = said(replay(&plan, vec![file(&plan, "a", &dir.0.join("none"))], to("m"), |_| {}));
+    assert!(missing.starts_with("cannot open ") && missing.ends_with("(os error 2)"), "{missing}");
+    // a.pcap is both what is read and what port a would be written to.
+    let overlap = said(replay(&plan, vec![file(&plan, "b", &a)], into(&dir, ""), |_| {}));
+    assert!(overlap.ends_with("would be overwritten: it is read, or written for another port"), "{overlap}");
+    let mut twice = to("m");
+    twice.ports.insert(port(&plan, "b"), Target::File(dir.0.join("x.pcap")));
+    let twice = said(replay(&plan, vec![file(&plan, "a", &a)], twice, |_| {}));
+    assert!(twice.contains("x.pcap would be overwritten"), "{twice}");
+    let spans = compile(SPANS);
+    let mut to_span = Outputs::default();
+    to_span.ports.insert(port(&spans, "s"), Target::File(dir.0.join("x.pcap")));
+    assert_eq!(
+        said(replay(&spans, vec![file(&spans, "s", &a)], to_span, |_| {})),
+        "s never sends a frame, so there is nothing to write"
+    );
+    assert_eq!(dir.names(""), ["a.pcap"]);
+}

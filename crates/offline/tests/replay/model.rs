@@ -1,0 +1,89 @@
+//! Random plans, frames and times: a replay says of each frame what `eval` says, in merged order.
+
+use std::collections::BTreeMap;
+
+use plan::arbitrary::{self, Random};
+use plan::eval::{Fate, State, Time, Verdict, eval};
+use plan::plan::{Plan, Sink};
+use wire::Frame;
+
+use super::scratch::{Packet, pcap, replay_all, stream};
+
+/// The captures, and what must come out, worked out the slow way: all frames sorted by time, stably.
+struct Expected {
+    ports: BTreeMap<String, Vec<Packet>>,
+    entered: u64,
+    matched: u64,
+    fates: [u64; 4],
+}
+
+type Sent = (i128, usize, Vec<u8>);
+
+fn expected(plan: &Plan, points: &[plan::plan::Point], mut frames: Vec<Sent>) -> Expected {
+    frames.sort_by_key(|(us, input, _)| (*us, *input));
+    let mut expected = Expected { ports: BTreeMap::new(), entered: 0, matched: 0, fates: [0; 4] };
+    for (us, input, data) in frames {
+        let frame = Frame::ethernet(&data).unwrap();
+        let Verdict { hook, fate, copies } =
+            eval(plan, &mut State::default(), Time(0), 0, points[input], &frame).unwrap();
+        expected.entered += 1;
+        expected.matched += copies.len() as u64;
+        let mut to = Vec::new();
+        let fate = match fate {
+            Fate::Left => 0,
+            Fate::Consumed => 1,
+            Fate::Blocked(_) => 2,
+            Fate::Passed(ports) => {
+                to.extend(ports);
+                3
+            }
+        };
+        expected.fates[fate] += 1;
+        to.extend(copies.iter().map(|index| match plan.sink(Plan::copy(plan.hook(hook), *index).sink) {
+            Sink::Port(port) => *port,
+        }));
+        for port in to {
+            let packet = (us * 1000, 1, frame.wire_len, data.clone());
+            expected.ports.entry(plan.port(port).name.clone()).or_default().push(packet);
+        }
+    }
+    expected
+}
+
+#[test]
+fn a_replay_says_what_eval_says() {
+    for seed in 0..300 {
+        let random = &mut Random::new(seed);
+        let plan = arbitrary::plan(random);
+        if plan.hooks.is_empty() {
+            continue;
+        }
+        let points: Vec<_> = (0..=random.below(4)).filter_map(|_| arbitrary::point(random, &plan)).collect();
+        let mut inputs = Vec::new();
+        let mut frames = Vec::new();
+        for (index, point) in points.iter().enumerate() {
+            let mut us = 0;
+            let mut mine = Vec::new();
+            for _ in 0..random.below(60) {
+                // Often the same moment as before, so that ties are met.
+                us += i128::try_from(random.below(3)).unwrap();
+                mine.push((us, index, arbitrary::frame(random, &plan)));
+            }
+            let packets: Vec<(i128, &[u8])> = mine.iter().map(|(us, _, data)| (*us, &data[..])).collect();
+            inputs.push(stream(*point, pcap(&packets)));
+            frames.extend(mine);
+        }
+        let expected = expected(&plan, &points, frames);
+        let (report, written) = replay_all(&plan, inputs);
+        for (name, packets) in &written {
+            assert_eq!(Some(packets), expected.ports.get(name).or(Some(&Vec::new())), "seed {seed}, {name}");
+        }
+        let written_frames: usize = written.values().map(Vec::len).sum();
+        assert_eq!(written_frames, expected.ports.values().map(Vec::len).sum::<usize>(), "seed {seed}");
+        let sum = |of: fn(&offline::PortLedger) -> u64| report.ports.values().map(of).sum::<u64>();
+        let fates = [sum(|p| p.left), sum(|p| p.consumed), sum(|p| p.blocked), sum(|p| p.passed)];
+        assert_eq!((sum(|p| p.entered.frames), fates), (expected.entered, expected.fates), "seed {seed}");
+        assert_eq!(report.copies.iter().map(|c| c.matched).sum::<u64>(), expected.matched, "seed {seed}");
+        assert_eq!(report.unaccounted, 0, "seed {seed}");
+    }
+}
