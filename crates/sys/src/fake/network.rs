@@ -322,9 +322,12 @@ impl Network {
 
     pub(super) fn xdp_bits(&self, call: &'static str, object: &str, ifindex: u32) -> Result<u64> {
         let Some((link, card)) = self.ports.get(&ifindex) else { return fail(call, object, libc::ENODEV) };
-        // A veth takes redirected frames while its peer has a native program.
-        let peer = link.peer.and_then(|peer| self.ports.get(&peer)).and_then(|(peer, _)| peer.xdp);
-        let target = peer.is_some_and(|xdp| xdp.mode == XdpMode::Native);
+        // A veth takes redirected frames while its peer polls: with a native program, or with GRO.
+        let polls = |(peer, card): &(Link, Card)| {
+            let gro = card.features.iter().any(|feature| feature.name == "rx-gro" && feature.active);
+            gro || peer.xdp.is_some_and(|xdp| xdp.mode == XdpMode::Native)
+        };
+        let target = link.peer.and_then(|peer| self.ports.get(&peer)).is_some_and(polls);
         Ok(card.xdp_bits | if target { 4 } else { 0 })
     }
 
@@ -388,7 +391,7 @@ impl Network {
                 && (handle == 0 || parent == H_CLSACT || q.handle == handle)
         };
         let Some(found) = self.queues.iter().find(|qdisc| place(qdisc)).cloned() else {
-            let errno = if parent == H_CLSACT { libc::EINVAL } else { libc::ENOENT };
+            let errno = if parent == H_ROOT { libc::EINVAL } else { libc::ENOENT };
             return fail("RTM_DELQDISC", object, errno);
         };
         self.queues.retain(|qdisc| !place(qdisc));
@@ -418,7 +421,10 @@ impl Network {
     pub(super) fn set_class(&mut self, object: &str, at: At, class: &HtbClass) -> Result<()> {
         let (ifindex, parent, handle) = at;
         let root = |q: &Qdisc| q.ifindex == ifindex && q.kind == "htb" && q.handle >> 16 == handle >> 16;
-        if !self.queues.iter().any(root) || class.rate_bytes_s == 0 || class.ceil_bytes_s == 0 {
+        if !self.queues.iter().any(root) {
+            return fail("RTM_NEWTCLASS", object, libc::ENOENT);
+        }
+        if class.rate_bytes_s == 0 || class.ceil_bytes_s == 0 {
             return fail("RTM_NEWTCLASS", object, libc::EINVAL);
         }
         let options = format!("{class:?}").into_bytes();

@@ -241,9 +241,10 @@ impl Programs {
             hash = (hash ^ insn).wrapping_mul(0x100_0000_01b3);
             rest = if wide { tail.get(1..).unwrap_or_default() } else { tail };
         }
-        if spec.insns.is_empty()
-            || spec.name.contains(|c: char| !(c.is_ascii_alphanumeric() || "._".contains(c)))
-        {
+        if spec.insns.is_empty() {
+            return Err(SysError::new(CALL, object, libc::E2BIG));
+        }
+        if spec.name.contains(|c: char| !(c.is_ascii_alphanumeric() || "._".contains(c))) {
             return Err(SysError::new(CALL, object, libc::EINVAL));
         }
         let id = self.new_id();

@@ -250,7 +250,10 @@ impl Linux {
     }
 
     pub(super) fn describe_map(&mut self, map: MapFd) -> Result<MapInfo> {
-        self.gate.pass("BPF_OBJ_GET_INFO_BY_FD", &format!("map descriptor {}", map.0), false)?;
+        // The number of a descriptor that was closed may be another's by now.
+        let object =
+            self.shape("BPF_OBJ_GET_INFO_BY_FD", map).map(|_| format!("map descriptor {}", map.0))?;
+        self.gate.pass("BPF_OBJ_GET_INFO_BY_FD", &object, false)?;
         map_info(map.0)
     }
 
