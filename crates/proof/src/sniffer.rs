@@ -1,0 +1,98 @@
+//! tcpdump at an end: an observer that is not ours, and that says itself whether it lost anything.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use lab::enterprise::End;
+
+use crate::rig::Rig;
+
+/// Room in the kernel for what tcpdump has not written yet, KiB (its option `-B`).
+const BUFFER_KIB: u32 = 128 << 10;
+/// SIGINT: tcpdump writes what it has, and counts.
+const INTERRUPT: i32 = 2;
+/// SIGKILL, for when a test fails.
+const KILL: i32 = 9;
+
+/// A tcpdump that writes what an interface receives.
+#[derive(Debug)]
+pub struct Sniffer {
+    child: Child,
+    said: BufReader<std::process::ChildStderr>,
+    file: PathBuf,
+}
+
+/// What a tcpdump wrote.
+#[derive(Debug)]
+pub struct Written {
+    /// Frames, in order, as they stand in the file.
+    pub frames: Vec<Vec<u8>>,
+    file: PathBuf,
+}
+
+impl Sniffer {
+    /// Starts one, and waits until it listens.
+    ///
+    /// # Panics
+    /// Where it does not.
+    pub fn start(rig: &Rig, end: &End) -> Self {
+        let name = format!("tapwright-proof-{}-{}-{}.pcap", std::process::id(), end.host, end.interface);
+        let file = std::env::temp_dir().join(name);
+        let mut command = Command::new("tcpdump");
+        command.args(["-i", &end.interface, "-Q", "in", "-s", "0", "-n", "-Z", "root", "-B"]);
+        command.arg(BUFFER_KIB.to_string()).arg("-w").arg(&file);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let started = rig.network().inside(&end.host, || command.spawn()).expect("the host can be entered");
+        let mut child = started.expect("tcpdump can be run: is it installed?");
+        let mut said = BufReader::new(child.stderr.take().expect("it was piped"));
+        let mut line = String::new();
+        while !line.contains("listening on") {
+            line.clear();
+            let read = said.read_line(&mut line).expect("tcpdump's words are text");
+            assert_ne!(read, 0, "tcpdump at {end} ended before it listened");
+        }
+        Self { child, said, file }
+    }
+
+    /// Ends it, and reads what it wrote.
+    ///
+    /// # Panics
+    /// Where it lost a frame, or its file cannot be read.
+    pub fn finish(mut self) -> Written {
+        sys::process::kill(self.child.id(), INTERRUPT).expect("it runs until it is told to end");
+        let mut words = String::new();
+        self.said.read_to_string(&mut words).expect("tcpdump's words are text");
+        let status = self.child.wait().expect("it is our child");
+        assert!(status.success(), "tcpdump: {status}\n{words}");
+        assert!(words.contains("\n0 packets dropped by kernel"), "tcpdump is not lossless here:\n{words}");
+        let octets = std::fs::read(&self.file).expect("tcpdump made the file");
+        let mut frames = Vec::new();
+        wire::capture::read(&octets, |_, packet| frames.push(packet.frame.data.to_vec()))
+            .unwrap_or_else(|broken| panic!("tcpdump's file: {broken}"));
+        Written { frames, file: self.file.clone() }
+    }
+}
+
+impl Drop for Sniffer {
+    fn drop(&mut self) {
+        // A process that has ended, and a file that was handed on, need nothing more.
+        if let Ok(None) = self.child.try_wait() {
+            let _ = sys::process::kill(self.child.id(), KILL);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+impl Written {
+    /// The file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.file);
+    }
+}
