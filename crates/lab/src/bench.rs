@@ -49,10 +49,13 @@ impl Bench {
     pub fn new(spec: BenchSpec) -> Result<Self, LabError> {
         let mut network = Network::new();
         network.add_box(TAP)?;
-        network.cable(&Self::left(), &End::new(TAP, "a"), spec.cable)?;
-        network.cable(&Self::right(), &End::new(TAP, "b"), spec.cable)?;
-        for number in 1..=spec.monitors {
-            network.cable(&End::new(TAP, &format!("m{number}")), &Self::sensor(number), spec.cable)?;
+        let mut cables = vec![(Self::left(), End::new(TAP, "a")), (Self::right(), End::new(TAP, "b"))];
+        let feed = |number| (End::new(TAP, &format!("m{number}")), Self::sensor(number));
+        cables.extend((1..=spec.monitors).map(feed));
+        for (far, near) in &cables {
+            network.cable(far, near, spec.cable)?;
+            network.raise(far)?;
+            network.raise(near)?;
         }
         Ok(Self { network, monitors: spec.monitors })
     }

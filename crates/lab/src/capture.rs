@@ -18,6 +18,9 @@ use crate::run::Observed;
 /// Room in the kernel for frames that nobody has drained yet, in octets of kernel memory.
 pub const BUFFER_BYTES: usize = 64 << 20;
 
+/// `ENETDOWN`.
+const NETWORK_IS_DOWN: i32 = 100;
+
 /// A frame that passed an interface.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Captured {
@@ -62,7 +65,14 @@ impl Capture {
     /// Takes over what has come since the last time.
     pub fn drain(&mut self) -> Result<(), LabError> {
         let failed = |error| LabError::new(&self.name, error);
-        while let Some(frame) = self.socket.receive(Duration::ZERO).map_err(failed)? {
+        loop {
+            let frame = match self.socket.receive(Duration::ZERO) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                // Said once for each time that the interface is or goes down; what came before is still there.
+                Err(error) if error.errno == NETWORK_IS_DOWN => continue,
+                Err(error) => return Err(failed(error)),
+            };
             self.frames.push(Captured {
                 time_ns: frame.time_ns,
                 outgoing: frame.outgoing,

@@ -2,7 +2,8 @@
 //!
 //! Namespaces are anonymous: they are held by descriptors and by the threads in them, so that the kernel takes
 //! everything away when the process ends, however it ends. Interfaces come up silent, without addresses and
-//! with IPv6 off, so that the first frame crosses a cable only after the captures are open.
+//! with IPv6 off, and those of the enterprise stay down until it is woken, so that the first frame crosses a cable
+//! only after the captures are open.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -113,7 +114,7 @@ impl Network {
         self.on(&end.host, |sys| find(sys, &end.interface))
     }
 
-    /// Puts a cable between two hosts. Both ends are up, silent, and without addresses.
+    /// Puts a cable between two hosts. Both ends are down and without addresses.
     pub fn cable(&mut self, a: &End, b: &End, spec: CableSpec) -> Result<(), LabError> {
         for end in [a, b] {
             if !self.hosts.contains_key(&end.host) {
@@ -148,11 +149,18 @@ impl Network {
             self.on(&end.host, |sys| {
                 let link = find(sys, name)?;
                 sys.rename_link(link.index, &end.interface)?;
-                sys.set_hardware_address(link.index, address)?;
-                sys.set_link_flags(link.index, IFF_UP, 0)
+                sys.set_hardware_address(link.index, address)
             })?;
         }
         Ok(())
+    }
+
+    /// Sets an interface up.
+    pub fn raise(&self, end: &End) -> Result<(), LabError> {
+        self.on(&end.host, |sys| {
+            let link = find(sys, &end.interface)?;
+            sys.set_link_flags(link.index, IFF_UP, 0)
+        })
     }
 
     /// Bridges these interfaces of a host, as a switch does. The bridge itself stays silent.
@@ -187,7 +195,8 @@ impl Network {
         })
     }
 
-    /// Lays the enterprise out, with a scenario's boxes in it. Nothing has spoken yet.
+    /// Lays the enterprise out, with a scenario's boxes in it. The interfaces of its hosts are down: nothing
+    /// speaks before [`Network::wake`]. Those of the tap box and of sensors are up.
     pub fn enterprise(layout: &Layout, mtu: u32) -> Result<Self, LabError> {
         let mut network = Self::new();
         let spec = CableSpec { mtu, queues: 0 };
@@ -201,13 +210,19 @@ impl Network {
             match layout.cuts.iter().find(|cut| cut.cable == cable) {
                 None => network.cable(&a, &b, spec)?,
                 Some(cut) => {
-                    network.cable(&a, &End::new(TAP, &cut.interfaces.0), spec)?;
-                    network.cable(&End::new(TAP, &cut.interfaces.1), &b, spec)?;
+                    let (tap_a, tap_b) = (&cut.interfaces.0, &cut.interfaces.1);
+                    let (tap_a, tap_b) = (End::new(TAP, tap_a), End::new(TAP, tap_b));
+                    network.cable(&a, &tap_a, spec)?;
+                    network.cable(&tap_b, &b, spec)?;
+                    network.raise(&tap_a)?;
+                    network.raise(&tap_b)?;
                 }
             }
         }
         for (from, to) in &layout.feeds {
             network.cable(from, to, spec)?;
+            network.raise(from)?;
+            network.raise(to)?;
         }
         for (host, kind) in HOSTS {
             match kind {
@@ -231,8 +246,12 @@ impl Network {
         })
     }
 
-    /// Gives every host its addresses and routes: from here on there is traffic.
-    pub fn give_addresses(&self) -> Result<(), LabError> {
+    /// Sets every interface of the enterprise up and gives hosts their addresses and routes: from here on there
+    /// is traffic.
+    pub fn wake(&self) -> Result<(), LabError> {
+        for (host, interface) in CABLES.iter().flat_map(|(a, b)| [a, b]) {
+            self.raise(&End::new(host, interface))?;
+        }
         for (host, interface, v4, v6) in ADDRESSES {
             self.address(&End::new(host, interface), (v4, 24), (v6, 64))?;
         }

@@ -144,7 +144,7 @@ impl Lab {
             lab.ups.push((place.host.clone(), said.to_string()));
         }
         lab.open_captures()?;
-        lab.network.give_addresses()?;
+        lab.network.wake()?;
         Ok(lab)
     }
 
@@ -187,8 +187,8 @@ impl Lab {
             if total == last || Instant::now() > deadline {
                 let ledgers = self.ledgers()?;
                 let mut checks = self.compare(&ledgers)?;
+                checks.extend(self.end_counters()?);
                 if checks.iter().all(|check| check.ok) || Instant::now() > deadline {
-                    checks.extend(self.end_counters()?);
                     return Ok((ledgers, checks));
                 }
             }

@@ -8,7 +8,7 @@ use lab::traffic;
 fn every_client_is_served_and_nothing_is_left_behind() {
     let network = Network::enterprise(&Layout::default(), 1500)
         .expect("this test makes network namespaces: run it as root");
-    network.give_addresses().unwrap();
+    network.wake().unwrap();
     let servers = traffic::serve(&network).unwrap();
     let exchanges = traffic::run(&network, true).unwrap();
     drop(servers);
