@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
 use std::fmt::Debug;
+use std::time::{Duration, Instant};
 use sys::netns::Namespace;
 use sys::{
-    Address, Fake, FilterSpec, H_CLSACT, H_ROOT, Hook, HtbClass, IFF_PROMISC, IFF_UP, Linux, MapKind,
+    Address, Fake, FilterSpec, H_CLSACT, H_ROOT, Hook, HtbClass, IFF_PROMISC, IFF_UP, Link, Linux, MapKind,
     MapSpec, Place, ProgFd, ProgKind, ProgSpec, QdiscSpec, Result, Sys, VethSpec, XdpMode, handle,
 };
 
@@ -44,6 +45,12 @@ fn interfaces(sys: &mut impl Sys, log: &mut Log) {
     log.add("nobody", sys.set_link_flags(999, IFF_UP, 0));
     for (index, set) in [(a, IFF_UP | IFF_PROMISC), (b, IFF_UP)] {
         log.add("up", sys.set_link_flags(index, set, 0));
+    }
+    // The kernel starts queues, and gives IPv6 its address, some time after an interface has come up.
+    let start = Instant::now();
+    while !sys.links().unwrap().iter().filter(|link| link.index == a || link.index == b).all(Link::ready) {
+        assert!(start.elapsed() < Duration::from_secs(30), "the pair never became ready");
+        std::thread::sleep(Duration::from_millis(1));
     }
     let state = |sys: &mut dyn FnMut() -> sys::Link| {
         let link = sys();
