@@ -281,3 +281,28 @@ fn guards_let_only_our_frames_out() {
         }
     }
 }
+
+#[test]
+fn devmap_entries_count_what_leaves_and_let_it_pass() {
+    let mut random = Random::new(common::seed());
+    let mut entries = 0;
+    while entries < 200 {
+        let plan = arbitrary::plan(&mut random);
+        let emitted = emitted(&plan, &xdp_wiring(&plan), Mode::Attach);
+        for unit in &emitted.units {
+            let counter = match unit.part {
+                Part::Devmap(hook, Target::Port(port)) => Some(Counter::Seen(port, hook)),
+                Part::Devmap(hook, Target::Hop(_)) => Some(Counter::HopSeen(hook)),
+                Part::Pass => None,
+                _ => continue,
+            };
+            let mut machine = Machine::for_layout(&emitted.layout);
+            let run = machine.run(&unit.program, Input::Xdp(vec![0; 60])).unwrap();
+            assert_eq!((run.returned, run.effects), (2, vec![]), "XDP_PASS");
+            if let Some(counter) = counter {
+                assert_eq!(machine.counter(&emitted.layout, counter), 1);
+                entries += 1;
+            }
+        }
+    }
+}

@@ -16,7 +16,7 @@ use bpf::layout::{Counter, Layout, Part, Target, View, Wiring};
 use common::{copy_port, expected, named, untagged, verdict, xdp_wiring};
 use plan::arbitrary::{self, Random};
 use plan::eval::{Fate, Verdict};
-use plan::plan::{HookId, Plan};
+use plan::plan::{HookId, Plan, PortId};
 use sys::{Linux, MapFd, MapKind, MapSpec, ProgFd, ProgKind, ProgSpec, Sys, TestRun};
 use wire::Tag;
 
@@ -236,11 +236,40 @@ fn agree_xdp(plan: &Plan, frames: &[(HookId, Vec<u8>)], all: bool) -> usize {
     pairs
 }
 
-/// Random plans with frames, until `agree` has had [`PAIRS`] of them.
-fn random_pairs(mut agree: impl FnMut(&Plan, &[(HookId, Vec<u8>)], bool) -> usize) {
+/// Runs frames through the hops, where they have copies to make.
+fn agree_hop(plan: &Plan, frames: &[(HookId, Vec<u8>)]) -> usize {
+    let wiring = xdp_wiring(plan);
+    let emitted = bpf::emit(plan, &wiring, Mode::Record).unwrap();
+    let mut kernel = Kernel::new(&emitted);
+    let hops = plan.hooks().filter_map(|(id, _)| emitted.program(Part::Hop(id)).map(|program| (id, program)));
+    let hops: BTreeMap<HookId, ProgFd> = hops.map(|(id, program)| (id, kernel.load(program))).collect();
+    let mut pairs = 0;
+    for (id, data) in frames {
+        let Some(program) = hops.get(id) else { continue };
+        let mut data = data.clone();
+        lengthen(&mut data);
+        let verdict = verdict(plan, plan.hook(*id), &data);
+        let mut want = BTreeMap::from([(Counter::HopIn(*id), 1)]);
+        for copy in verdict.copies.iter().filter(|copy| wiring.by_hop(*id, **copy)) {
+            *want.entry(Counter::Copied(*id, *copy)).or_insert(0) += 1;
+            *want.entry(Counter::CopiedBytes(*id, *copy)).or_insert(0) += u64::try_from(data.len()).unwrap();
+        }
+        let (stripped, tag) = untagged(&data);
+        let before = kernel.read(&emitted.layout, Part::Hop(*id));
+        let returned = kernel.run(*program, &stripped, &sk_buff(tag, 0, 0));
+        let after = kernel.read(&emitted.layout, Part::Hop(*id));
+        assert_eq!(returned, emit::TC_STOLEN.cast_unsigned());
+        assert_eq!(gained(&before, &after), want, "{plan:?}\n{data:02x?}");
+        pairs += 1;
+    }
+    pairs
+}
+
+/// Random plans with frames, until `agree` has had so many of them.
+fn random_pairs(wanted: usize, mut agree: impl FnMut(&Plan, &[(HookId, Vec<u8>)], bool) -> usize) {
     let mut random = Random::new(common::seed());
     let (mut pairs, mut plans) = (0, 0);
-    while pairs < PAIRS {
+    while pairs < wanted {
         let plan = arbitrary::plan(&mut random);
         let frames: Vec<_> = (0..FRAMES).map_while(|_| common::hook_and_frame(&mut random, &plan)).collect();
         pairs += agree(&plan, &frames, plans % 10 == 0);
@@ -251,7 +280,7 @@ fn random_pairs(mut agree: impl FnMut(&Plan, &[(HookId, Vec<u8>)], bool) -> usiz
 
 #[test]
 fn the_kernel_agrees_in_the_tc_view() {
-    random_pairs(|plan, frames, all| {
+    random_pairs(PAIRS, |plan, frames, all| {
         agree_tc(plan, frames, all);
         frames.len()
     });
@@ -259,7 +288,51 @@ fn the_kernel_agrees_in_the_tc_view() {
 
 #[test]
 fn the_kernel_agrees_in_the_xdp_view() {
-    random_pairs(agree_xdp);
+    random_pairs(PAIRS, agree_xdp);
+}
+
+#[test]
+fn the_kernel_agrees_in_the_hops() {
+    random_pairs(PAIRS / 10, |plan, frames, _| agree_hop(plan, frames));
+}
+
+#[test]
+fn guards_let_only_our_frames_out_and_nothing_of_sensors_in() {
+    let plan = port_aggregator();
+    let emitted = bpf::emit(&plan, &Wiring::all(&plan, View::Tc), Mode::Attach).unwrap();
+    let mut kernel = Kernel::new(&emitted);
+    let frame = [0; 60];
+    let (b, ids) = (PortId(1), PortId(2));
+    // Frames of a (hook 0) leave by b; both hooks' leave by ids.
+    let cases = [
+        (b, 0x7477_0000, Some(Counter::Seen(b, HookId(0)))),
+        (b, 0x7477_0001, None),
+        (b, 0x7476_0000, None),
+        (b, 0, None),
+        (ids, 0x7477_0001, Some(Counter::Seen(ids, HookId(1)))),
+        (ids, 0x7477_0002, None),
+        (ids, u32::MAX, None),
+    ];
+    for (port, mark, seen) in cases {
+        let guard = kernel.load(emitted.program(Part::Guard(port)).unwrap());
+        let mut context = sk_buff(None, 0, 0);
+        context[8..12].copy_from_slice(&u32::to_ne_bytes(mark));
+        let before = kernel.read(&emitted.layout, Part::Guard(port));
+        let run = TestRun { data: &frame, context: &context, ..TestRun::default() };
+        let result = kernel.sys.prog_test_run(guard, &run).unwrap();
+        let after = kernel.read(&emitted.layout, Part::Guard(port));
+        let counter = seen.unwrap_or(Counter::Guarded(port));
+        assert_eq!(gained(&before, &after), BTreeMap::from([(counter, 1)]), "{mark:#x}");
+        let returned = if seen.is_some() { emit::TC_NEXT } else { emit::TC_SHOT };
+        assert_eq!(result.verdict, returned.cast_unsigned());
+        if seen.is_some() {
+            assert_eq!(result.context[8..12], [0; 4], "the mark ends here");
+        }
+    }
+    let sent = kernel.load(emitted.program(Part::MonitorIn(ids)).unwrap());
+    assert_eq!(kernel.run(sent, &frame, &[]), emit::TC_SHOT.cast_unsigned());
+    let want = BTreeMap::from([(Counter::SensorSent(ids), 1), (Counter::SensorSentBytes(ids), 60)]);
+    assert_eq!(kernel.read(&emitted.layout, Part::MonitorIn(ids)), want);
 }
 
 #[test]
@@ -270,6 +343,7 @@ fn the_kernel_agrees_on_the_corpus() {
         println!("{}: {} frames", case.name, frames.len());
         agree_tc(&case.plan, &frames, true);
         agree_xdp(&case.plan, &frames, true);
+        agree_hop(&case.plan, &frames);
     }
 }
 

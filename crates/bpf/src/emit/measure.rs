@@ -74,7 +74,9 @@ fn header_length(asm: &mut Assembler, failed: Label) {
         let (type_at, ip) = (stack::PACKET + 4 * tags, stack::PACKET + 4 * tags + 2);
         let (next, v6) = (asm.label(), asm.label());
         asm.load(Size::Half, Reg::R1, Reg::R10, type_at);
+        asm.note("IPv6");
         asm.jump_if(Reg::R1, Cond::Eq, network_order(0x86dd), v6);
+        asm.note("IPv4");
         asm.jump_if(Reg::R1, Cond::Ne, network_order(0x0800), next);
         asm.load(Size::Byte, Reg::R2, Reg::R10, ip);
         asm.alu(Alu::And, Reg::R2, 0x0f);
@@ -89,7 +91,9 @@ fn header_length(asm: &mut Assembler, failed: Label) {
         asm.place(next);
         if tags < 2 {
             let tag = asm.label();
+            asm.note("802.1Q");
             asm.jump_if(Reg::R1, Cond::Eq, network_order(0x8100), tag);
+            asm.note("802.1ad");
             asm.jump_if(Reg::R1, Cond::Ne, network_order(0x88a8), failed);
             asm.place(tag);
         }
@@ -99,7 +103,9 @@ fn header_length(asm: &mut Assembler, failed: Label) {
     // r2 = where the transport header begins, r3 = which it is.
     asm.place(transport);
     let (tcp, within) = (asm.label(), asm.label());
+    asm.note("TCP");
     asm.jump_if(Reg::R3, Cond::Eq, 6, tcp);
+    asm.note("UDP");
     asm.jump_if(Reg::R3, Cond::Ne, 17, failed);
     asm.mov(Reg::R0, Reg::R2);
     asm.alu(Alu::Add, Reg::R0, 8);

@@ -72,8 +72,8 @@ pub enum Mode {
     /// For attaching.
     #[default]
     Attach,
-    /// For `BPF_PROG_TEST_RUN`, which really sends clones and refuses a given VLAN tag. Entries in the tc
-    /// view send nothing (every send succeeds), and first push the tag whose protocol (network order) is
+    /// For `BPF_PROG_TEST_RUN`, which really sends clones and refuses a given VLAN tag. Entries and hops in the
+    /// tc view send nothing (every send succeeds), and first push the tag whose protocol (network order) is
     /// in `cb[0]` and whose tci is in `cb[1]`, unless `cb[0]` is 0. Entries in the XDP view return
     /// [`RECORDED_OUTCOME`] and the outcome's number in place of a redirect. The rest of the verdict is
     /// read off the counters.

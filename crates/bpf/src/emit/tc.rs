@@ -57,6 +57,9 @@ pub(super) fn hop(context: &Context<'_>, id: HookId, hook: &Hook) -> Result<Prog
     let mut asm = assembler(format!("tw_hop_{}", id.0), Kind::Tc);
     asm.origin_text(format!("frames of {} that came by the hop", context.plan.source_name(hook)));
     asm.mov(CTX, Reg::R1);
+    if context.mode == Mode::Record {
+        push_tag(&mut asm);
+    }
     let by_hop = |copy: CopyIndex| context.wiring.by_hop(id, copy);
     let sending = Sending::of(context, id, hook, by_hop);
     prologue(context, &mut asm, Part::Hop(id), hook, &sending);

@@ -70,7 +70,9 @@ pub(super) fn from_data(asm: &mut Assembler, link_type: LinkType, [data, end, sc
     let (tagged, done) = (asm.label(), asm.label());
     asm.bounds(data, end, scratch, 16, done);
     asm.load(Size::Half, scratch, data, 12);
+    asm.note("802.1Q");
     asm.jump_if(scratch, Cond::Eq, network_order(0x8100), tagged);
+    asm.note("802.1ad");
     asm.jump_if(scratch, Cond::Ne, network_order(0x88a8), done);
     asm.place(tagged);
     asm.load(Size::Half, into, data, 14);
@@ -117,7 +119,9 @@ pub(super) fn from_skb(asm: &mut Assembler, link_type: LinkType) {
 
     asm.place(judge);
     let tagged = asm.label();
+    asm.note("802.1Q");
     asm.jump_if(Reg::R4, Cond::Eq, network_order(0x8100), tagged);
+    asm.note("802.1ad");
     asm.jump_if(Reg::R4, Cond::Eq, network_order(0x88a8), tagged);
     asm.place(untagged);
     asm.mov(Reg::R5, i32::from(UNTAGGED));
