@@ -141,6 +141,24 @@ pub enum Part {
     Pass,
 }
 
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Entry(hook) => write!(f, "the entry of hook {}", hook.0),
+            Self::Hop(hook) => write!(f, "the hop of hook {}", hook.0),
+            Self::Devmap(hook, Target::Port(port)) => {
+                write!(f, "the devmap entry of hook {} for port {}", hook.0, port.0)
+            }
+            Self::Devmap(hook, Target::Hop(_)) => {
+                write!(f, "the devmap entry of hook {} for its hop", hook.0)
+            }
+            Self::Guard(port) => write!(f, "the guard of port {}", port.0),
+            Self::MonitorIn(port) => write!(f, "what stops the sensor at port {}", port.0),
+            Self::Pass => f.write_str("the program that lets everything pass"),
+        }
+    }
+}
+
 /// Where a counter lives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Place {
@@ -167,7 +185,7 @@ impl fmt::Display for LayoutError {
         match self {
             Self::TooLarge { part, bytes } => write!(
                 f,
-                "the counters of {part:?} take {bytes} octets; the kernel gives a per-CPU value {BLOCK_MAX_BYTES}"
+                "the counters of {part} take {bytes} octets; the kernel gives a per-CPU value {BLOCK_MAX_BYTES}"
             ),
         }
     }
