@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use lab::enterprise::End;
 
 use crate::rig::Rig;
+use crate::wait;
 
 /// Room in the kernel for what tcpdump has not written yet, KiB (its option `-B`).
 const BUFFER_KIB: u32 = 128 << 10;
@@ -40,7 +41,7 @@ impl Sniffer {
         let name = format!("tapwright-proof-{}-{}-{}.pcap", std::process::id(), end.host, end.interface);
         let file = std::env::temp_dir().join(name);
         let mut command = Command::new("tcpdump");
-        command.args(["-i", &end.interface, "-Q", "in", "-s", "0", "-n", "-Z", "root", "-B"]);
+        command.args(["-i", &end.interface, "-Q", "in", "-s", "0", "-n", "-U", "-Z", "root", "-B"]);
         command.arg(BUFFER_KIB.to_string()).arg("-w").arg(&file);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let started = rig.network().inside(&end.host, || command.spawn()).expect("the host can be entered");
@@ -55,22 +56,33 @@ impl Sniffer {
         Self { child, said, file }
     }
 
-    /// Ends it, and reads what it wrote.
+    /// Waits until it has written at least `expected` frames, ends it, and reads what it wrote: what it has not written
+    /// when it is told to end, it leaves in the kernel.
     ///
     /// # Panics
-    /// Where it lost a frame, or its file cannot be read.
-    pub fn finish(mut self) -> Written {
+    /// Where it lost a frame, never writes so many, or its file cannot be read.
+    pub fn finish(mut self, expected: u64) -> Written {
+        wait::until(
+            "tcpdump writes",
+            || u64::try_from(self.read().len()).expect("few"),
+            |count| *count >= expected,
+        );
         sys::process::kill(self.child.id(), INTERRUPT).expect("it runs until it is told to end");
         let mut words = String::new();
         self.said.read_to_string(&mut words).expect("tcpdump's words are text");
         let status = self.child.wait().expect("it is our child");
         assert!(status.success(), "tcpdump: {status}\n{words}");
         assert!(words.contains("\n0 packets dropped by kernel"), "tcpdump is not lossless here:\n{words}");
+        Written { frames: self.read(), file: self.file.clone() }
+    }
+
+    /// What is in the file so far.
+    fn read(&self) -> Vec<Vec<u8>> {
         let octets = std::fs::read(&self.file).expect("tcpdump made the file");
         let mut frames = Vec::new();
-        wire::capture::read(&octets, |_, packet| frames.push(packet.frame.data.to_vec()))
-            .unwrap_or_else(|broken| panic!("tcpdump's file: {broken}"));
-        Written { frames, file: self.file.clone() }
+        // The last record may be half written, while it runs.
+        let _ = wire::capture::read(&octets, |_, packet| frames.push(packet.frame.data.to_vec()));
+        frames
     }
 }
 
