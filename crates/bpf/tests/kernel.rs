@@ -9,7 +9,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use bpf::asm::{MapRef, Program, Symbol};
+use bpf::asm::{Alu, Assembler, Cond, Kind, MapRef, Program, Reg, Size, Symbol};
 use bpf::emit::{self, Emitted, Mode, RECORDED_OUTCOME};
 use bpf::interp::{Input, Machine, Skb};
 use bpf::layout::{Counter, Layout, Part, Target, View, Wiring};
@@ -17,8 +17,9 @@ use common::{copy_port, expected, named, untagged, verdict, xdp_wiring};
 use plan::arbitrary::{self, Random};
 use plan::eval::{Fate, Verdict};
 use plan::plan::{HookId, Plan, PortId};
+use rules::form::{Action, CopyIndex, RuleId, Step, Test};
 use sys::{Linux, MapFd, MapKind, MapSpec, ProgFd, ProgKind, ProgSpec, Sys, TestRun};
-use wire::Tag;
+use wire::{Tag, Vlan};
 
 const PAIRS: usize = 100_000;
 const FRAMES: usize = 70;
@@ -351,6 +352,68 @@ fn port_aggregator() -> Plan {
     let config = "[ports]\na = \"eth1\"\nb = \"eth2\"\nids = \"eth3\"\n\
         [[device]]\nname = \"perimeter\"\nkind = \"port-aggregator\"\nlink = [\"a\", \"b\"]\nmonitors = [\"ids\"]\n";
     plan::compile("config.toml", config).unwrap().0
+}
+
+/// The widest programs that are emitted: a quarter of a million instructions in the tc view, as many intervals
+/// as are taken in the XDP view.
+#[test]
+fn the_largest_programs_pass_the_verifier_and_agree() {
+    let vlan_step = |vlans: Vec<u16>, copy: u16| Step {
+        rule: RuleId(0),
+        when: Test::Vlan(vlans.into_iter().filter_map(Vlan::new).collect()),
+        then: Action::Copy(CopyIndex(copy)),
+    };
+    let frame = |vlan: u16| {
+        let mut data = vec![2; 12];
+        data.extend([0x81, 0x00]);
+        data.extend(vlan.to_be_bytes());
+        data.extend([0x88, 0xb5]);
+        data.resize(60, 0);
+        (HookId(0), data)
+    };
+    let frames: Vec<_> = [0, 1, 2, 3, 32, 33, 34, 989, 990, 4094, 4095].map(frame).to_vec();
+
+    let mut plan = port_aggregator();
+    plan.hooks[0].copies = vec![plan.hooks[0].copies[0]; 60];
+    let every_second = |n: u16| (n % 2..4096).step_by(2).collect();
+    plan.hooks[0].program.steps = (0..60).map(|n| vlan_step(every_second(n), n)).collect();
+    agree_tc(&plan, &frames, true);
+
+    let residue = |n: u16| (n..990).step_by(33).collect();
+    plan.hooks[0].program.steps = (0..31).map(|n| vlan_step(residue(n), n)).collect();
+    assert_eq!(agree_xdp(&plan, &frames, true), frames.len(), "XDP takes it");
+}
+
+/// Jumps beyond 16 bits, conditional and not, go where they should in the kernel too (`gotol`, Linux 6.6).
+#[test]
+fn far_jumps_land() {
+    for cond in [Cond::Gt, Cond::Set] {
+        let mut asm = Assembler::new("tw_far", Kind::Tc);
+        let (taken, over) = (asm.label(), asm.label());
+        asm.load(Size::Word, Reg::R2, Reg::R1, 0);
+        asm.jump_if(Reg::R2, cond, 32, taken);
+        asm.mov(Reg::R0, 3);
+        asm.jump_if(Reg::R2, Cond::Lt, 20, over);
+        for _ in 0..20_000 {
+            asm.load_imm64(Reg::R0, 5);
+        }
+        asm.jump(over);
+        asm.place(taken);
+        asm.mov(Reg::R0, 7);
+        for _ in 0..40_000 {
+            asm.alu(Alu::Add, Reg::R0, 0);
+        }
+        asm.place(over);
+        asm.exit();
+        let program = asm.finish().unwrap();
+        bpf::check::check(&program).unwrap();
+        let emitted = bpf::emit(&port_aggregator(), &Wiring::default(), Mode::Attach).unwrap();
+        let mut kernel = Kernel::new(&emitted);
+        let loaded = kernel.load(&program);
+        for (octets, returned) in [(60, 7), (16, 3), (25, 5)] {
+            assert_eq!(kernel.run(loaded, &vec![0; octets], &[]), returned, "{cond:?} {octets}");
+        }
+    }
 }
 
 /// A super-frame: its octets, and the octets of its headers where they can be measured.
