@@ -1,5 +1,7 @@
 //! The seam: what Tapwright asks of a machine. [`crate::Linux`] is one, [`crate::Fake`] another.
 
+use std::time::Duration;
+
 use crate::error::Result;
 use crate::gate::Gate;
 use crate::net::{
@@ -43,6 +45,10 @@ pub trait Sys {
     fn delete_address(&mut self, address: &Address) -> Result<()>;
     /// Sets the `IFF_*` flags of `set` and clears those of `clear`, in one step.
     fn set_link_flags(&mut self, ifindex: u32, set: u32, clear: u32) -> Result<()>;
+    /// Waits until frames can leave each of these interfaces that has a carrier, at most as long as is said: the
+    /// kernel starts their queues some time after they come up, and drops what they are given until then,
+    /// without a count. Gives those that frames cannot leave by now.
+    fn settle(&mut self, ifindexes: &[u32], timeout: Duration) -> Result<Vec<u32>>;
     /// How IPv6 makes link-local addresses: 0 EUI-64, 1 none, 2 stable secret, 3 random.
     fn set_addr_gen_mode(&mut self, ifindex: u32, mode: u8) -> Result<()>;
     /// Makes a pair of virtual interfaces.

@@ -12,6 +12,8 @@ mod snapshot;
 pub use card::Card;
 pub use snapshot::Snapshot;
 
+use std::time::Duration;
+
 use crate::error::{Result, SysError};
 use crate::gate::{Gate, Pass};
 use crate::net::{
@@ -205,6 +207,13 @@ impl Sys for Fake {
         let object = format!("flags of interface {ifindex}");
         self.pass("RTM_NEWLINK", &object, true)?;
         self.network.set_flags(&object, ifindex, set, clear)
+    }
+
+    fn settle(&mut self, ifindexes: &[u32], _timeout: Duration) -> Result<Vec<u32>> {
+        self.pass("RTM_GETLINK", "until frames can leave", false)?;
+        let links = self.network.links();
+        let waiting = links.into_iter().filter(|link| ifindexes.contains(&link.index) && !link.carrier);
+        Ok(waiting.map(|link| link.index).collect())
     }
 
     fn set_addr_gen_mode(&mut self, ifindex: u32, mode: u8) -> Result<()> {

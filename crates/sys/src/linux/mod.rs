@@ -22,6 +22,7 @@ use crate::seam::Sys;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// The machine, through the network namespace of whichever thread calls.
 #[derive(Debug, Default)]
@@ -191,6 +192,19 @@ impl Sys for Linux {
         let object = format!("flags of interface {ifindex}");
         self.gate.pass("RTM_NEWLINK", &object, true)?;
         link::set_flags(&object, ifindex, set, clear)
+    }
+
+    fn settle(&mut self, ifindexes: &[u32], timeout: Duration) -> Result<Vec<u32>> {
+        self.gate.pass("RTM_GETLINK", "until frames can leave", false)?;
+        let start = Instant::now();
+        loop {
+            let mut links = link::list()?;
+            links.retain(|link| ifindexes.contains(&link.index) && !link.ready());
+            if start.elapsed() >= timeout || !links.iter().any(|link| link.carrier) {
+                return Ok(links.into_iter().map(|link| link.index).collect());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn set_addr_gen_mode(&mut self, ifindex: u32, mode: u8) -> Result<()> {
