@@ -6,6 +6,7 @@
 mod check;
 mod down;
 mod input;
+mod lab;
 mod output;
 mod status;
 mod up;
@@ -34,6 +35,8 @@ enum Command {
     Status(status::Args),
     /// Takes everything away, and restores every interface
     Down(down::Args),
+    /// Shows a device at work on real frames, in an enterprise built of network namespaces
+    Lab(lab::Args),
 }
 
 fn main() -> ExitCode {
@@ -44,5 +47,6 @@ fn main() -> ExitCode {
         Command::Up(args) => up::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Down(args) => down::run(&args),
+        Command::Lab(args) => lab::run(&args),
     }
 }

@@ -125,7 +125,8 @@ fn xdp_obstacle(
     if link.mtu > XDP_MTU_MAX {
         return Ok(Some(format!("MTU {} is above {XDP_MTU_MAX}", link.mtu)));
     }
-    if let Some(features) = sys.xdp_features(link.index)?
+    // An interface that is down may not know yet; `up` looks again before it attaches.
+    if let Some(features) = sys.xdp_features(link.index)?.filter(|_| link.has(sys::IFF_UP))
         && !(features.native() && features.redirect())
     {
         return Ok(Some("its driver does not run native programs that redirect".into()));
@@ -140,12 +141,8 @@ fn xdp_obstacle(
         for target in direct_targets(plan, hook) {
             let port = plan.port(target);
             let Some(there) = machine.link(&port.interface) else { continue };
-            if let Some(features) = sys.xdp_features(there.index)?
-                && !features.redirect_target()
-            {
-                let peer = "its far end needs an XDP program or GRO (`ethtool -K FAR gro on`)";
-                let why = if there.kind.as_deref() == Some("veth") { peer } else { "its driver cannot" };
-                return Ok(Some(format!("{} takes no redirected frames: {why}", there.name)));
+            if let Some(why) = takes_no_frames(sys, there)? {
+                return Ok(Some(why));
             }
             if there.mtu < link.mtu {
                 return Ok(Some(format!("{} has the smaller MTU {}", there.name, there.mtu)));
@@ -153,6 +150,46 @@ fn xdp_obstacle(
         }
     }
     Ok(None)
+}
+
+/// Why an interface that is up takes no redirected frames, if it takes none: a broadcast would pass it by in
+/// silence.
+fn takes_no_frames(sys: &mut impl Sys, link: &Link) -> Result<Option<String>> {
+    let Some(features) = sys.xdp_features(link.index)?.filter(|_| link.has(sys::IFF_UP)) else {
+        return Ok(None);
+    };
+    if features.redirect_target() {
+        return Ok(None);
+    }
+    let peer = "its far end needs an XDP program or GRO (`ethtool -K FAR gro on`)";
+    let why = if link.kind.as_deref() == Some("veth") { peer } else { "its driver cannot" };
+    Ok(Some(format!("{} takes no redirected frames: {why}", link.name)))
+}
+
+/// The check of [`choose`] once more, when every interface is up.
+///
+/// # Errors
+/// A system call that failed.
+pub fn late_obstacles(
+    sys: &mut impl Sys,
+    plan: &Plan,
+    engines: &[Engine],
+    link: impl Fn(PortId) -> Option<Link>,
+) -> Result<Vec<Refusal>> {
+    let mut refusals = Vec::new();
+    let xdp = |hook: &&Hook| engines[usize::from(hook.at.port.0)] == Engine::Xdp;
+    for hook in plan.hooks.iter().filter(xdp) {
+        for target in direct_targets(plan, hook) {
+            let Some(there) = link(target) else { continue };
+            if let Some(why) = takes_no_frames(sys, &there)? {
+                refusals.push(Refusal {
+                    what: format!("port {} cannot be attached with xdp: {why}", plan.port(hook.at.port).name),
+                    help: "mend that, or use attach = \"auto\"".into(),
+                });
+            }
+        }
+    }
+    Ok(refusals)
 }
 
 fn repeats_a_sink(hook: &Hook) -> bool {

@@ -1,6 +1,7 @@
 //! Carries out `up`, step by step. Every step leaves a state that `remove` can take away.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bpf::asm::{MapRef, Symbol};
 use bpf::emit::{Emitted, Mode, emit};
@@ -22,6 +23,8 @@ use super::saved::{Baseline, Pair, Phase, Saved, SavedInterface};
 use super::survey::{Machine, Refusal};
 use crate::status::Count;
 
+/// How long an interface with a carrier may take until its queues run; longer is said, and is no failure.
+const READY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Preference and handle of our filters in clsact: the first to run.
 const FILTER_FIRST: u16 = 1;
 
@@ -139,6 +142,7 @@ pub fn install(sys: &mut impl Sys, plan: &Plan, prepared: Prepared) -> Result<Up
     work.attach_pair_guards()?;
     work.change_interfaces()?;
     work.build_queues()?;
+    work.look_again()?;
     work.start_counting()?;
     work.fill_devmaps()?;
     work.attach_hops()?;
@@ -351,6 +355,27 @@ impl<'a, S: Sys> Work<'a, S> {
             queue::build(self.sys, link.index, mtu, queue, sides)?;
         }
         Ok(())
+    }
+
+    /// What could not be seen while interfaces were down.
+    fn look_again(&mut self) -> Result<(), Error> {
+        let mut ours: Vec<u32> = self.it.saved.interfaces.iter().map(|saved| saved.index).collect();
+        for pair in &self.it.saved.pairs {
+            ours.extend([self.link(&pair.near)?.index, self.link(&pair.far)?.index]);
+        }
+        let unready = self.sys.settle(&ours, READY_TIMEOUT)?;
+        self.look()?;
+        for link in self.links.values().filter(|link| unready.contains(&link.index)) {
+            self.it.notes.push(format!("{} has no carrier: nothing leaves by it until it has", link.name));
+        }
+        let engines = super::engines(&self.it.chosen);
+        let refusals = choose::late_obstacles(self.sys, self.plan, &engines, |id| {
+            self.links
+                .get(&self.plan.port(id).interface)
+                .filter(|_| self.plan.port(id).role != Role::Virtual)
+                .cloned()
+        })?;
+        if refusals.is_empty() { Ok(()) } else { Err(Error::Refused(refusals)) }
     }
 
     /// Writes down where the device counters stand: nothing leaves by a port until an entry is attached.

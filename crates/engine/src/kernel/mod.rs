@@ -68,6 +68,9 @@ pub fn up(sys: &mut impl Sys, plan: &Plan, file: &str) -> Result<UpReport, Error
         }
         Err(error) => {
             let undone = find(sys).and_then(|found| remove::remove(sys, found));
+            if let (Error::Refused(_), Ok(_)) = (&error, &undone) {
+                return Err(error);
+            }
             Err(Error::Failed { error: Box::new(error), undone: undone.err().map(Box::new) })
         }
     }

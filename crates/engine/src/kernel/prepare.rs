@@ -9,7 +9,7 @@ use sys::{Address, IFF_PROMISC, IFF_UP, Link, Pause, QdiscSpec, Result, Sys};
 use super::card::{self, Place};
 use super::found::gone;
 use super::queue::HANDLE;
-use super::saved::{Baseline, SavedInterface};
+use super::saved::{Baseline, SavedAddress, SavedInterface};
 use super::survey::{Machine, Refusal, is_link_local};
 
 /// Frames that wait on the egress of a card whose default discipline would drop or mark some early.
@@ -62,7 +62,9 @@ pub fn survey(
         Err(error) => return Err(error),
     }
     let own = machine.addresses.iter().filter(|a| a.ifindex == link.index && is_link_local(a));
-    found.saved.addresses = own.map(|address| (address.ip, address.prefix)).collect();
+    found.saved.addresses = own
+        .map(|it| SavedAddress { ip: it.ip, prefix: it.prefix, scope: it.scope, broadcast: it.broadcast })
+        .collect();
     if !place.is_virtual && matches!(port.role, Role::Network | Role::Span) {
         let pause = sys.pause(&link.name)?.filter(|pause| pause.autoneg || pause.rx || pause.tx);
         found.saved.pause = pause.map(|pause| (pause.autoneg, pause.rx, pause.tx));
@@ -149,8 +151,8 @@ pub fn apply(sys: &mut impl Sys, port: &Port, place: Place, saved: &SavedInterfa
     for (path, _) in &saved.sysctls {
         sys.sysctl_write(path, "1")?;
     }
-    for (ip, prefix) in saved.addresses.iter().filter(|(ip, _)| ip.is_ipv4()) {
-        sys.delete_address(&link_local(saved.index, *ip, *prefix))?;
+    for address in saved.addresses.iter().filter(|address| address.ip.is_ipv4()) {
+        sys.delete_address(&link_local(saved.index, *address))?;
     }
     if !saved.features.is_empty() {
         let wishes = card::wishes(place);
@@ -217,16 +219,17 @@ pub fn restore(sys: &mut impl Sys, saved: &SavedInterface) -> Result<()> {
     }
     if !saved.addresses.is_empty() {
         let now = sys.addresses()?;
-        for (ip, prefix) in &saved.addresses {
-            if !now.iter().any(|address| address.ifindex == saved.index && address.ip == *ip) {
-                sys.add_address(&link_local(saved.index, *ip, *prefix))?;
+        for address in &saved.addresses {
+            if !now.iter().any(|it| it.ifindex == saved.index && it.ip == address.ip) {
+                sys.add_address(&link_local(saved.index, *address))?;
             }
         }
     }
     Ok(())
 }
 
-/// A permanent address of link scope (`RT_SCOPE_LINK`, `IFA_F_PERMANENT`).
-fn link_local(ifindex: u32, ip: std::net::IpAddr, prefix: u8) -> Address {
-    Address { ifindex, ip, prefix, scope: 253, flags: 0x80 }
+/// A permanent address (`IFA_F_PERMANENT`).
+fn link_local(ifindex: u32, it: SavedAddress) -> Address {
+    let SavedAddress { ip, prefix, scope, broadcast } = it;
+    Address { ifindex, ip, prefix, scope, broadcast, flags: 0x80 }
 }

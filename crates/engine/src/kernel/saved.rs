@@ -10,6 +10,7 @@
 //! process killed half-way leaves the older text whole.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -86,8 +87,8 @@ pub struct SavedInterface {
     pub features: Vec<(String, bool)>,
     /// Settings below /proc/sys/net, of those that `up` changes.
     pub sysctls: Vec<(String, String)>,
-    /// Link-local addresses: address and prefix length.
-    pub addresses: Vec<(std::net::IpAddr, u8)>,
+    /// Its link-local addresses.
+    pub addresses: Vec<SavedAddress>,
     /// Pause parameters where `up` changes them: autonegotiation, receive, transmit.
     pub pause: Option<(bool, bool, bool)>,
     /// Whether `up` puts a root queueing discipline of its own in place of the default one.
@@ -96,6 +97,19 @@ pub struct SavedInterface {
     pub clsact: bool,
     /// The device's counters when counting began.
     pub baseline: Baseline,
+}
+
+/// A link-local address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SavedAddress {
+    /// The address.
+    pub ip: IpAddr,
+    /// Length of its prefix in bits.
+    pub prefix: u8,
+    /// `RT_SCOPE_*`.
+    pub scope: u8,
+    /// Its broadcast address, where it has one.
+    pub broadcast: Option<Ipv4Addr>,
 }
 
 /// The device counters that the ledger takes differences of.
