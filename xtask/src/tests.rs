@@ -73,7 +73,8 @@ pub fn run(steps: &mut Steps) {
     steps.step("tests in docs", || run_command(&mut cargo(&["test", "--workspace", "--doc", "--locked"])));
 }
 
-/// Rewrites the golden files of the corpus.
+/// Rewrites the golden files of the corpus: plans and outcomes, then listings.
 pub fn bless() -> Outcome {
-    run_command(cargo(&["test", "--package", "corpus", "--locked"]).env(BLESS, "1"))
+    run_command(cargo(&["test", "--package", "corpus", "--locked"]).env(BLESS, "1"))?;
+    run_command(cargo(&["test", "--package", "bpf", "--test", "listing", "--locked"]).env(BLESS, "1"))
 }

@@ -3,7 +3,7 @@
 //! [`emit()`] turns a plan and a wiring into programs made with the typed assembler [`asm`]; [`layout`]
 //! says where each counter of theirs lives. [`listing`] prints programs under the config lines that they
 //! came from, [`check`] refuses what the kernel's verifier would refuse (and says it in our words), and
-//! [`interp`] runs the same instructions in plain tests. [`bench`] holds the small programs that
+//! [`interp`] runs the same instructions in plain tests. [`mod@bench`] holds the small programs that
 //! measurements are made with.
 //!
 //! Never does I/O, never reads a clock, knows no interface numbers and no file descriptors: these are
