@@ -1,27 +1,21 @@
-//! A capture as a queue of frames: read ahead in big pieces by a thread of its own, lent out of those
-//! pieces, with a bounded number of buffers that go round and round.
+//! A capture as a queue of frames, read in pieces and lent out of them.
 //!
-//! Never holds more of a file than [`BUFFERS`] pieces and one record, however long the file.
+//! Never holds more of a file than a piece and one record, however long the file. There is no thread
+//! that reads ahead: the kernel does that for files, and a piece is cheapest where it was just read,
+//! in the cache of the processor that parses it.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::thread;
 
 use plan::plan::{HookId, Point};
 use wire::capture::{Broken, Packet, Reader, Timestamp};
 use wire::{Frame, LinkType};
 
-/// Octets that are read at once. Small enough that a piece is still in the cache when it is parsed.
+/// Octets that are read at once. Small enough that a piece stays in the cache while it is parsed and
+/// copied, large enough that system calls do not count.
 const PIECE: usize = 256 << 10;
-
-/// Room in front of a piece for the record that the piece before left unfinished.
-const FRONT: usize = 64 << 10;
-
-/// Pieces under way for each input.
-const BUFFERS: usize = 4;
 
 /// Where the octets of a capture come from.
 pub enum Source {
@@ -80,12 +74,6 @@ pub(crate) enum Failure {
     Broken(Broken),
 }
 
-/// One piece of a file: `data` octets in a buffer, behind room for what was left over.
-struct Piece {
-    buffer: Vec<u8>,
-    len: usize,
-}
-
 /// The next frame of an input: what the merge orders by, and where the octets are.
 #[derive(Clone, Debug)]
 pub(crate) struct Head {
@@ -103,13 +91,10 @@ pub(crate) struct Feed {
     /// Frames whose time lies before that of their predecessor in the file.
     pub(crate) out_of_order: u64,
     reader: Reader,
-    pieces: Receiver<io::Result<Piece>>,
-    used: Sender<Vec<u8>>,
+    read: Box<dyn Read + Send>,
     buffer: Vec<u8>,
     /// What of `buffer` has been read from the file and not yet been taken.
     rest: Range<usize>,
-    /// `buffer` is one that was made for a record longer than a piece, and goes back to nobody.
-    oversize: bool,
     head: Option<Head>,
     last: Timestamp,
     ended: bool,
@@ -119,30 +104,19 @@ impl Feed {
     /// Opens the source and reads up to the first frame.
     ///
     /// # Errors
-    /// Where the source cannot be opened or no thread can be started.
+    /// Where the source cannot be opened.
     pub(crate) fn open(source: Source, hook: HookId) -> io::Result<Self> {
         let name = source.name();
         let read = source.open()?;
-        let (full, pieces) = sync_channel(BUFFERS);
-        let (used, empty) = channel();
-        for _ in 0..BUFFERS {
-            // The receiver is alive: it is in this function.
-            let _ = used.send(vec![0; FRONT + PIECE]);
-        }
-        thread::Builder::new()
-            .name("read ahead".to_owned())
-            .spawn(move || read_ahead(read, &empty, &full))?;
         let mut feed = Self {
             name,
             hook,
             failure: None,
             out_of_order: 0,
             reader: Reader::new(),
-            pieces,
-            used,
-            buffer: Vec::new(),
+            read,
+            buffer: vec![0; PIECE],
             rest: 0..0,
-            oversize: true,
             head: None,
             last: Timestamp::default(),
             ended: false,
@@ -197,49 +171,32 @@ impl Feed {
         }
     }
 
-    /// Puts the next piece behind what is left of this one.
+    /// Reads on behind what is left, which moves to the front. A record longer than a piece makes the
+    /// buffer grow to hold it; the reader's limit bounds that.
     #[cold]
     fn refill(&mut self) {
-        match self.pieces.recv() {
-            Ok(Ok(piece)) => self.take(piece),
-            Ok(Err(error)) => {
-                let offset = self.reader.offset() + u64::try_from(self.rest.len()).unwrap_or(u64::MAX);
-                self.end(Some(Failure::Io(offset, error)));
-            }
-            // The thread hangs up when the file ends.
-            Err(_) => {
+        self.buffer.copy_within(self.rest.clone(), 0);
+        self.rest = 0..self.rest.len();
+        let left = self.buffer.get(self.rest.clone()).unwrap_or_default();
+        let needed = self.reader.needed(left);
+        if needed > self.buffer.len() {
+            // Twice as much at a time, so that a lying length costs no more than what is really there.
+            self.buffer.resize(needed.min(self.buffer.len() * 2), 0);
+        }
+        let read = self.read.read(self.buffer.get_mut(self.rest.end..).unwrap_or_default());
+        match read {
+            Ok(0) => {
                 let rest = self.buffer.get(self.rest.clone()).unwrap_or_default();
                 let end = self.reader.finish(rest).err().map(Failure::Broken);
                 self.end(end);
             }
-        }
-    }
-
-    fn take(&mut self, Piece { mut buffer, len }: Piece) {
-        let left = self.buffer.get(self.rest.clone()).unwrap_or_default();
-        if let Some(front) = FRONT.checked_sub(left.len()) {
-            buffer[front..FRONT].copy_from_slice(left);
-            let used = std::mem::replace(&mut self.buffer, buffer);
-            if !self.oversize {
-                // Where the thread has gone, nobody needs the buffer.
-                let _ = self.used.send(used);
+            Ok(len) => self.rest.end += len,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                let offset = self.reader.offset() + u64::try_from(self.rest.len()).unwrap_or(u64::MAX);
+                self.end(Some(Failure::Io(offset, error)));
             }
-            self.oversize = false;
-            self.rest = front..FRONT + len;
-            return;
         }
-        if self.oversize {
-            self.buffer.truncate(self.rest.end);
-            self.buffer.drain(..self.rest.start);
-        } else {
-            let grown = left.to_vec();
-            let used = std::mem::replace(&mut self.buffer, grown);
-            let _ = self.used.send(used);
-            self.oversize = true;
-        }
-        self.buffer.extend_from_slice(&buffer[FRONT..FRONT + len]);
-        let _ = self.used.send(buffer);
-        self.rest = 0..self.buffer.len();
     }
 
     fn end(&mut self, failure: Option<Failure>) {
@@ -255,25 +212,5 @@ fn head(packet: &Packet<'_>, time: Timestamp, start: usize) -> Head {
         link_type: packet.frame.link_type,
         wire_len: packet.frame.wire_len,
         data: at..at + packet.frame.data.len(),
-    }
-}
-
-/// Fills buffers until the file ends, fails, or nobody wants them any more.
-fn read_ahead(
-    mut read: Box<dyn Read + Send>,
-    empty: &Receiver<Vec<u8>>,
-    full: &SyncSender<io::Result<Piece>>,
-) {
-    while let Ok(mut buffer) = empty.recv() {
-        let piece = match read.read(&mut buffer[FRONT..]) {
-            Ok(0) => return,
-            Ok(len) => Ok(Piece { buffer, len }),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Piece { buffer, len: 0 }),
-            Err(error) => Err(error),
-        };
-        let failed = piece.is_err();
-        if full.send(piece).is_err() || failed {
-            return;
-        }
     }
 }

@@ -1,5 +1,5 @@
-//! Makes a plan true over capture files, in virtual time. No system calls beyond files and a thread
-//! that reads ahead for each input, so it builds on any operating system.
+//! Makes a plan true over capture files, in virtual time. No system calls beyond files, so it builds on
+//! any operating system.
 //!
 //! [`replay`] is all there is: captures in by port, the plan's verdict on each frame, captures out by
 //! port, and the ledger. Memory does not grow with the length of the inputs.
