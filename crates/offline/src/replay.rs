@@ -105,13 +105,13 @@ pub fn replay(
 ) -> Result<Report, ReplayError> {
     let hooks = inputs.iter().map(|input| hook(plan, input.at)).collect::<Result<Vec<_>, _>>()?;
     refuse_overlap(plan, &inputs, &outputs)?;
-    if let Some(dir) = &outputs.dir {
-        fs::create_dir_all(dir).map_err(|error| ReplayError::Output(dir.display().to_string(), error))?;
-    }
     let files: Vec<Option<PathBuf>> = inputs.iter().map(|input| input.source.rereadable().cloned()).collect();
     let feeds = inputs.into_iter().zip(&hooks).map(|(input, hook)| open(input.source, *hook));
     let mut feeds = feeds.collect::<Result<Vec<_>, _>>()?;
     let expected = expect(plan, &feeds, &files)?;
+    if let Some(dir) = &outputs.dir {
+        fs::create_dir_all(dir).map_err(|error| ReplayError::Output(dir.display().to_string(), error))?;
+    }
     let mut outputs = output::open(plan, outputs);
     for (index, output) in outputs.iter_mut().enumerate() {
         if let Some(output) = output {

@@ -343,7 +343,7 @@ fn what_makes_no_sense_is_refused_before_anything_is_written() {
         said(replay(&watch, vec![file(&watch, "w:tx", &a)], Outputs::default(), |_| {})),
         "no frames enter at w:tx: it is watched the other way only (name a direction: PORT:rx or PORT:tx)"
     );
-    let missing = said(replay(&plan, vec![file(&plan, "a", &dir.0.join("none"))], to("m"), |_| {}));
+    let missing = said(replay(&plan, vec![file(&plan, "a", &dir.0.join("none"))], into(&dir, "out"), |_| {}));
     assert!(missing.starts_with("cannot open ") && missing.ends_with("(os error 2)"), "{missing}");
     // a.pcap is both what is read and what port a would be written to.
     let overlap = said(replay(&plan, vec![file(&plan, "b", &a)], into(&dir, ""), |_| {}));
