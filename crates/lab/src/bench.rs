@@ -57,6 +57,7 @@ impl Bench {
             network.raise(far)?;
             network.raise(near)?;
         }
+        cables.iter().flat_map(|(far, near)| [far, near]).try_for_each(|end| network.await_carrier(end))?;
         Ok(Self { network, monitors: spec.monitors })
     }
 

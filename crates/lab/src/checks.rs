@@ -93,8 +93,19 @@ fn differences(seen: &[&[u8]], sides: &[Side], describe: &dyn Fn(&[u8]) -> Strin
         ([], []) => None,
         (missing, []) => Some(tell("missing", missing)),
         ([], extra) => Some(tell("too many", extra)),
-        (missing, extra) => Some(format!("{}, {}", tell("missing", missing), tell("too many", extra))),
+        (missing, extra) => {
+            let near =
+                missing.iter().zip(extra).find_map(|((sent, _), (came, _))| first_difference(sent, came));
+            let near = near.map_or(String::new(), |near| format!("; {near}"));
+            Some(format!("{}, {}{near}", tell("missing", missing), tell("too many", extra)))
+        }
     }
+}
+
+/// Where two frames of one length differ first: they may well be one frame that was changed.
+fn first_difference(sent: &[u8], came: &[u8]) -> Option<String> {
+    let at = sent.iter().zip(came).position(|(a, b)| a != b).filter(|_| sent.len() == came.len())?;
+    Some(format!("octet {at} was {:#04x} and is {:#04x}", sent[at], came[at]))
 }
 
 /// The first side whose frames do not stand in its order.
@@ -165,7 +176,10 @@ mod tests {
         let sides = [side("a", &[&[1], &[2]])];
         assert_eq!(problems(&[&[1]], &sides)[0], "1 missing ([2])");
         assert_eq!(problems(&[&[1], &[2], &[2]], &sides), ["1 too many ([2])"]);
-        assert_eq!(problems(&[&[1], &[9]], &sides)[0], "1 missing ([2]), 1 too many ([9])");
+        assert_eq!(
+            problems(&[&[1], &[9]], &sides)[0],
+            "1 missing ([2]), 1 too many ([9]); octet 0 was 0x02 and is 0x09"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
 
 use sys::netns::Namespace;
 use sys::{IFF_UP, Link, Linux, Sys, SysError, VethSpec};
@@ -39,6 +40,9 @@ impl fmt::Display for LabError {
 
 impl std::error::Error for LabError {}
 
+/// How long a virtual cable may take to come up.
+const CARRIER: Duration = Duration::from_secs(5);
+
 /// How a cable is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CableSpec {
@@ -52,6 +56,8 @@ pub struct CableSpec {
 #[derive(Debug, Default)]
 pub struct Network {
     hosts: BTreeMap<String, Namespace>,
+    /// The ends of all cables.
+    ends: Vec<End>,
     /// Where the two ends of a cable are made, before each is carried to its host.
     workshop: Option<Namespace>,
     cables: u8,
@@ -151,6 +157,7 @@ impl Network {
                 sys.rename_link(link.index, &end.interface)?;
                 sys.set_hardware_address(link.index, address)
             })?;
+            self.ends.push(end.clone());
         }
         Ok(())
     }
@@ -161,6 +168,22 @@ impl Network {
             let link = find(sys, &end.interface)?;
             sys.set_link_flags(link.index, IFF_UP, 0)
         })
+    }
+
+    /// Waits until an interface sends: the kernel hears of a carrier some time after the far end came up, and
+    /// drops what it is given until then.
+    pub fn await_carrier(&self, end: &End) -> Result<(), LabError> {
+        let deadline = Instant::now() + CARRIER;
+        loop {
+            let link = self.link(end)?;
+            if link.ready() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(LabError::new(end.to_string(), "the cable does not come up"));
+            }
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
     }
 
     /// Bridges these interfaces of a host, as a switch does. The bridge itself stays silent.
@@ -252,6 +275,7 @@ impl Network {
         for (host, interface) in CABLES.iter().flat_map(|(a, b)| [a, b]) {
             self.raise(&End::new(host, interface))?;
         }
+        self.ends.iter().try_for_each(|end| self.await_carrier(end))?;
         for (host, interface, v4, v6) in ADDRESSES {
             self.address(&End::new(host, interface), (v4, 24), (v6, 64))?;
         }
