@@ -12,6 +12,7 @@ pub mod device;
 pub mod rig;
 pub mod sender;
 pub mod sniffer;
+pub mod stacks;
 pub mod wait;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

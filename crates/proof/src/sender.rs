@@ -34,6 +34,18 @@ pub fn send_in_window(rig: &Rig, from: &End, seen_at: &End, count: u64, frame: &
     }
 }
 
+/// A frame of so many octets by which its sender is known.
+pub fn uniform(sender: u8, len: usize) -> Vec<u8> {
+    let mut frame = numbered(sender, 0);
+    frame.resize(len, sender);
+    frame
+}
+
+/// The sender of a frame that [`numbered`] or [`uniform`] made.
+pub fn sender_of(frame: &[u8]) -> Option<u8> {
+    (frame.get(12..14)? == [0x88, 0xb5]).then_some(frame[11])
+}
+
 /// A frame that differs from those of other numbers and other senders, 60 to 1514 octets long.
 pub fn numbered(sender: u8, number: u64) -> Vec<u8> {
     // EtherType for local experiments (IEEE 802, clause 9.2.3).

@@ -4,13 +4,18 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use std::time::{Duration, Instant};
+
 use lab::enterprise::End;
 
 use crate::rig::Rig;
 use crate::wait;
 
-/// Room in the kernel for what tcpdump has not written yet, KiB (its option `-B`).
-const BUFFER_KIB: u32 = 128 << 10;
+/// Room in the kernel for what tcpdump has not written yet, KiB (its option `-B`): all of what the tests send, so that
+/// nothing is lost where tcpdump does not get to run.
+const BUFFER_KIB: u32 = 256 << 10;
+/// Between two looks at the file.
+const PAUSE: Duration = Duration::from_millis(20);
 /// SIGINT: tcpdump writes what it has, and counts.
 const INTERRUPT: i32 = 2;
 /// SIGKILL, for when a test fails.
@@ -33,16 +38,24 @@ pub struct Written {
 }
 
 impl Sniffer {
-    /// Starts one, and waits until it listens.
+    /// Starts one that keeps whole frames, and waits until it listens.
     ///
     /// # Panics
     /// Where it does not.
     pub fn start(rig: &Rig, end: &End) -> Self {
+        Self::start_with(rig, end, 0)
+    }
+
+    /// Starts one that keeps the first `snaplen` octets of each frame (0 keeps all), and waits until it listens.
+    ///
+    /// # Panics
+    /// Where it does not.
+    pub fn start_with(rig: &Rig, end: &End, snaplen: u32) -> Self {
         let name = format!("tapwright-proof-{}-{}-{}.pcap", std::process::id(), end.host, end.interface);
         let file = std::env::temp_dir().join(name);
         let mut command = Command::new("tcpdump");
-        command.args(["-i", &end.interface, "-Q", "in", "-s", "0", "-n", "-U", "-Z", "root", "-B"]);
-        command.arg(BUFFER_KIB.to_string()).arg("-w").arg(&file);
+        command.args(["-i", &end.interface, "-Q", "in", "-n", "-U", "-Z", "root", "-B"]);
+        command.args([BUFFER_KIB.to_string(), format!("-s{snaplen}")]).arg("-w").arg(&file);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let started = rig.network().inside(&end.host, || command.spawn()).expect("the host can be entered");
         let mut child = started.expect("tcpdump can be run: is it installed?");
@@ -62,17 +75,19 @@ impl Sniffer {
     /// # Panics
     /// Where it lost a frame, never writes so many, or its file cannot be read.
     pub fn finish(mut self, expected: u64) -> Written {
-        wait::until(
-            "tcpdump writes",
-            || u64::try_from(self.read().len()).expect("few"),
-            |count| *count >= expected,
-        );
+        let written = |sniffer: &Self| u64::try_from(sniffer.read().len()).expect("few");
+        let deadline = Instant::now() + wait::SOON;
+        while written(&self) < expected && Instant::now() < deadline {
+            std::thread::park_timeout(PAUSE);
+        }
         sys::process::kill(self.child.id(), INTERRUPT).expect("it runs until it is told to end");
         let mut words = String::new();
         self.said.read_to_string(&mut words).expect("tcpdump's words are text");
         let status = self.child.wait().expect("it is our child");
         assert!(status.success(), "tcpdump: {status}\n{words}");
         assert!(words.contains("\n0 packets dropped by kernel"), "tcpdump is not lossless here:\n{words}");
+        let count = written(&self);
+        assert!(count >= expected, "tcpdump wrote {count} frames of {expected}:\n{words}");
         Written { frames: self.read(), file: self.file.clone() }
     }
 
