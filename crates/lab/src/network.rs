@@ -2,8 +2,8 @@
 //!
 //! Namespaces are anonymous: they are held by descriptors and by the threads in them, so that the kernel takes
 //! everything away when the process ends, however it ends. Interfaces come up silent, without addresses and
-//! with IPv6 off, and those of the enterprise stay down until it is woken, so that the first frame crosses a cable
-//! only after the captures are open.
+//! with IPv6 off, and switches are off until the enterprise is woken, so that the first frame crosses a cable only
+//! after the captures are open.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -186,12 +186,12 @@ impl Network {
         }
     }
 
-    /// Bridges these interfaces of a host, as a switch does. The bridge itself stays silent.
+    /// Bridges these interfaces of a host, as a switch does. The bridge is down, and forwards nothing, until
+    /// it is raised.
     pub fn bridge(&self, host: &str, members: &[&str]) -> Result<(), LabError> {
         self.on(host, |sys| {
             sys.create_bridge(BRIDGE)?;
             let bridge = find(sys, BRIDGE)?;
-            sys.set_link_flags(bridge.index, IFF_UP, 0)?;
             for member in members {
                 let link = find(sys, member)?;
                 sys.set_master(link.index, Some(bridge.index))?;
@@ -218,8 +218,8 @@ impl Network {
         })
     }
 
-    /// Lays the enterprise out, with a scenario's boxes in it. The interfaces of its hosts are down: nothing
-    /// speaks before [`Network::wake`]. Those of the tap box and of sensors are up.
+    /// Lays the enterprise out, with a scenario's boxes in it. Every cable is up, and no host speaks before
+    /// [`Network::wake`]: none has an address, and the switches are off.
     pub fn enterprise(layout: &Layout, mtu: u32) -> Result<Self, LabError> {
         let mut network = Self::new();
         let spec = CableSpec { mtu, queues: 0 };
@@ -237,16 +237,14 @@ impl Network {
                     let (tap_a, tap_b) = (End::new(TAP, tap_a), End::new(TAP, tap_b));
                     network.cable(&a, &tap_a, spec)?;
                     network.cable(&tap_b, &b, spec)?;
-                    network.raise(&tap_a)?;
-                    network.raise(&tap_b)?;
                 }
             }
         }
         for (from, to) in &layout.feeds {
             network.cable(from, to, spec)?;
-            network.raise(from)?;
-            network.raise(to)?;
         }
+        network.ends.iter().try_for_each(|end| network.raise(end))?;
+        network.ends.iter().try_for_each(|end| network.await_carrier(end))?;
         for (host, kind) in HOSTS {
             match kind {
                 Kind::Host => {}
@@ -269,13 +267,11 @@ impl Network {
         })
     }
 
-    /// Sets every interface of the enterprise up and gives hosts their addresses and routes: from here on there
-    /// is traffic.
+    /// Switches the switches on and gives hosts their addresses and routes: from here on there is traffic.
     pub fn wake(&self) -> Result<(), LabError> {
-        for (host, interface) in CABLES.iter().flat_map(|(a, b)| [a, b]) {
-            self.raise(&End::new(host, interface))?;
+        for (host, _) in HOSTS.iter().filter(|(_, kind)| *kind == Kind::Switch) {
+            self.raise(&End::new(host, BRIDGE))?;
         }
-        self.ends.iter().try_for_each(|end| self.await_carrier(end))?;
         for (host, interface, v4, v6) in ADDRESSES {
             self.address(&End::new(host, interface), (v4, 24), (v6, 64))?;
         }

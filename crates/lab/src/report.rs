@@ -6,6 +6,7 @@ use wire::capture::Timestamp;
 use wire::print::Printer;
 
 use crate::capture::Captured;
+use crate::packet::Packet;
 use crate::run::{Observed, Report};
 use crate::scenario::SCENARIOS;
 
@@ -22,7 +23,7 @@ pub struct Style {
 }
 
 /// Frames shown of each sensor where nothing else was asked for.
-pub const FRAMES_SHOWN: usize = 10;
+pub const FRAMES_SHOWN: usize = 16;
 
 /// One frame in a line, as tcpdump prints it, without its time.
 pub fn describe(bytes: &[u8]) -> String {
@@ -128,15 +129,37 @@ pub fn text(report: &Report, style: Style, kept: Option<&str>) -> String {
     page.text
 }
 
+/// The first frames that hosts mean, without what their stacks say to find each other; all of them where
+/// there is no limit.
 fn frames(page: &mut Page, sensor: &Observed, limit: Option<usize>) {
     let mut printer = Printer::new();
-    let shown = limit.unwrap_or(sensor.frames.len());
-    for frame in sensor.frames.iter().take(shown) {
-        page.line(&format!("  {} {}", time_of_day(frame), line(&mut printer, &frame.bytes)));
+    let (mut shown, mut more, mut housekeeping) = (0, 0, 0);
+    for frame in &sensor.frames {
+        let line = line(&mut printer, &frame.bytes);
+        if limit.is_some() && is_housekeeping(&frame.bytes) {
+            housekeeping += 1;
+        } else if limit.is_some_and(|limit| shown >= limit) {
+            more += 1;
+        } else {
+            shown += 1;
+            page.line(&format!("  {} {line}", time_of_day(frame)));
+        }
     }
-    let rest = sensor.frames.len().saturating_sub(shown);
-    if rest > 0 {
-        page.line(&format!("  ... and {rest} more (--all)"));
+    if more + housekeeping > 0 {
+        let what = "ARP, neighbour discovery and multicast reports";
+        page.line(&format!("  ... and {more} more, and {housekeeping} of {what} (--all)"));
+    }
+}
+
+/// ARP, IGMP (RFC 3376), and ICMPv6 but for echo and errors: MLD (RFC 3810) and neighbour discovery (RFC 4861).
+fn is_housekeeping(bytes: &[u8]) -> bool {
+    let arp = wire::Frame::ethernet(bytes).and_then(|frame| frame.ether_type()) == Some(0x0806);
+    let Some(packet) = Packet::parse(bytes) else { return arp };
+    match (packet.protocol(), packet.is_v4()) {
+        // MLD comes behind a hop-by-hop header.
+        (2, true) | (0, false) => true,
+        (58, false) => matches!(packet.body().first(), Some(130..=143)),
+        _ => arp,
     }
 }
 

@@ -413,6 +413,24 @@ fn span_session(host: &str, members: &[(&'static str, Passing)]) -> BoxPlan {
     }
 }
 
+/// The two switches, and the tap box at their SPAN ports with its monitors.
+fn span_drawing(monitors: &[Monitor]) -> String {
+    let mut drawing = String::from("internet --- perimeter --- firewall --+-- dmz       web  dns  mail\n");
+    let rows = monitors.len().max(3);
+    for row in 0..rows {
+        let span = match row {
+            0 => "+--- SPAN ---x",
+            _ if row == rows - 1 => "+--- SPAN ---y",
+            _ => "",
+        };
+        let name = if row == 1 { "[ tap ]" } else { "[     ]" };
+        let arrow = monitors.get(row).map(|m| format!("--> {}  ({})", m.sensor, m.name)).unwrap_or_default();
+        drawing.push_str(&format!("{:38}|     {span:<14}{name}{arrow}\n", ""));
+    }
+    drawing.push_str(&format!("{:38}+-- intranet  ws1  ws2\n", ""));
+    drawing
+}
+
 fn span_regeneration(options: &Options) -> Layout {
     let (dmz, intranet) = (dmz_members(), intranet_members());
     let of =
@@ -438,16 +456,7 @@ fn span_regeneration(options: &Options) -> Layout {
         ports: vec![truth("x", of(&dmz)), truth("y", of(&intranet))],
     };
     Layout {
-        drawing: format!(
-            "internet --- perimeter --- firewall --+-- dmz       web  dns  mail\n\
-             {:38}|     +--- SPAN ---x[ tap ]\n\
-             {:38}+-- intranet  ws1  ws2 |\n\
-             {:44}+--- SPAN ---y[ tap ]\n{}",
-            "",
-            "",
-            "",
-            arrows(60, &monitors)
-        ),
+        drawing: span_drawing(&monitors),
         cuts: Vec::new(),
         feeds: all_feeds,
         boxes: vec![span_session("dmz", &dmz), span_session("intranet", &intranet), tap],

@@ -62,10 +62,10 @@ pub fn run(network: &Network, management: bool) -> Result<Vec<Exchange>, LabErro
     let (web4, web6) = (v4_of("web"), v6_of("web"));
     let resolver = v4_of("dns");
 
-    step("ws1", format!("ping {out4}"), &|| clients::ping(out4, 3, 0x1001))?;
-    step("ws1", format!("ping {out6}"), &|| clients::ping(out6, 3, 0x1002))?;
     step("ws1", format!("dns  {OUTSIDE_SITE} A"), &|| clients::dns(resolver, OUTSIDE_SITE, out4, 27655))?;
     step("ws1", format!("dns  {OUTSIDE_SITE} AAAA"), &|| clients::dns(resolver, OUTSIDE_SITE, out6, 27656))?;
+    step("ws1", format!("ping {out4}"), &|| clients::ping(out4, 2, 0x1001))?;
+    step("ws1", format!("ping {out6}"), &|| clients::ping(out6, 2, 0x1002))?;
     step("ws1", format!("http http://{OUTSIDE_SITE}/"), &|| {
         clients::http(out4, OUTSIDE_SITE, "/", small.as_bytes())
     })?;
