@@ -116,6 +116,9 @@ pub enum Counter {
     /// Frames of the hook that were seen leaving by the port: by the devmap entry for direct targets of
     /// the XDP view, by the port's guard else.
     Seen(PortId, HookId),
+    /// Of the frames that the guard saw leaving by the port, how many more they were than buffers: a
+    /// super-frame of n frames adds n - 1. A device that does not cut counts buffers.
+    Merged(PortId),
     /// Frames not ours that the guard stopped.
     Guarded(PortId),
     /// Frames that a sensor sent, stopped.
@@ -227,6 +230,9 @@ impl Layout {
                 let mut counters = vec![Counter::Guarded(id)];
                 let senders = guard_senders(plan, wiring, id);
                 counters.extend((0..senders).map(|hook| Counter::Seen(id, HookId(hook))));
+                if senders > 0 {
+                    counters.push(Counter::Merged(id));
+                }
                 layout.add(Part::Guard(id), counters)?;
             }
             if only_sends(port.role) {

@@ -104,6 +104,7 @@ pub fn counter(plan: &Plan, counter: Counter) -> String {
         Counter::Seen(port, hook) => {
             format!("seen leaving by {} from {}", plan.port(port).name, source(hook))
         }
+        Counter::Merged(port) => format!("merged in super-frames leaving by {}", plan.port(port).name),
         Counter::Guarded(port) => format!("guarded at {}", plan.port(port).name),
         Counter::SensorSent(port) => format!("sent by the sensor at {}", plan.port(port).name),
         Counter::SensorSentBytes(port) => format!("sent by the sensor at {}, bytes", plan.port(port).name),

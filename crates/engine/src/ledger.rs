@@ -126,20 +126,33 @@ impl Book<'_> {
         }
     }
 
-    /// Frames handed over, less what never arrived at the target's egress, less what its device lost.
+    /// Frames handed over, less what never arrived at the target's egress, less what its device lost, less
+    /// what it neither sent nor lost by its own count.
     fn add_pass(&self, id: HookId, target: PortId, status: &mut PortStatus) {
         let handed = self.count(Counter::Handed(id, target));
         let seen = self.count(Counter::Seen(target, id)).min(handed);
         let reading = self.reading(target);
-        if handed > seen {
-            let reason = reading.trouble.unwrap_or("in-flight");
-            *status.errors.entry(reason.to_owned()).or_default() += handed - seen;
-        }
+        let mut error = |reason: &str, frames: u64| {
+            if frames > 0 {
+                *status.errors.entry(reason.to_owned()).or_default() += frames;
+            }
+        };
+        error(reading.trouble.unwrap_or("in-flight"), handed - seen);
         let lost = reading.tx_lost.min(seen);
-        if lost > 0 {
-            *status.errors.entry("device".into()).or_default() += lost;
-        }
-        status.passed += seen - lost;
+        error("device", lost);
+        let unsent = self.unsent(target).min(seen - lost);
+        error(reading.trouble.unwrap_or("not-sent"), unsent);
+        status.passed += seen - lost - unsent;
+    }
+
+    /// Buffers that were seen leaving by a port and that its device neither sent nor lost: what it was given
+    /// while it had no carrier. A device that cuts super-frames sends more than it was given; then none can
+    /// be told.
+    fn unsent(&self, port: PortId) -> u64 {
+        let seen: u64 = self.plan.hooks().map(|(id, _)| self.count(Counter::Seen(port, id))).sum();
+        let reading = self.reading(port);
+        let merged = self.count(Counter::Merged(port));
+        seen.saturating_sub(merged).saturating_sub(reading.sent + reading.tx_lost + reading.queued)
     }
 
     fn copies(&self, id: HookId, hook: &Hook) -> Vec<CopyStatus> {
@@ -213,7 +226,9 @@ impl Book<'_> {
             for (index, copy) in (0u16..).zip(&hook.copies).filter(|(_, copy)| copy.sink == sink) {
                 let index = CopyIndex(index);
                 let matched = self.count(Counter::Matched(hook_id, index));
-                status.copied += self.hand_over(hook_id, hook, index, copy.sink, matched).0;
+                let (copied, errors) = self.hand_over(hook_id, hook, index, copy.sink, matched);
+                status.copied += copied;
+                status.refused += errors.get("down").copied().unwrap_or(0);
                 seen = true;
             }
             if seen {

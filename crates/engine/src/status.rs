@@ -89,8 +89,11 @@ pub struct MonitorStatus {
     pub interface: String,
     /// Frames that copies handed to it.
     pub copied: u64,
-    /// Frames that were seen at its egress, before its buffers: a second count of `copied`, at another place.
+    /// Frames that were seen at its egress, before its buffers: a second count, at another place, of `copied`
+    /// and `refused`.
     pub reached: u64,
+    /// Frames that were refused behind its egress because it was down: errors of the copies.
+    pub refused: u64,
     /// Frames that it sent.
     pub sent: u64,
     /// Frames lost here.
@@ -121,7 +124,10 @@ impl Status {
             (name, copy.remainder())
         });
         let handed = self.monitors.iter().map(|(name, monitor)| {
-            (format!("hand-over to monitor {name}"), remainder(monitor.copied, [monitor.reached]))
+            (
+                format!("hand-over to monitor {name}"),
+                remainder(monitor.copied + monitor.refused, [monitor.reached]),
+            )
         });
         let monitors =
             self.monitors.iter().map(|(name, monitor)| (format!("monitor {name}"), monitor.remainder()));
@@ -156,7 +162,7 @@ impl CopyStatus {
 impl MonitorStatus {
     fn remainder(&self) -> i64 {
         let parts = [self.sent, self.dropped.device, self.queued];
-        remainder(self.reached, parts.into_iter().chain(self.dropped.buffer.values().copied()))
+        remainder(self.copied, parts.into_iter().chain(self.dropped.buffer.values().copied()))
     }
 }
 

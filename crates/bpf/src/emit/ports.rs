@@ -28,6 +28,12 @@ pub(super) fn guard(context: &Context<'_>, port: PortId) -> Result<Program, Emit
         asm.load(Size::Double, Reg::R1, Reg::R2, 8);
         asm.alu(Alu::Add, Reg::R1, FRAMES);
         asm.store(Size::Double, Reg::R2, 8, Reg::R1);
+        let single = asm.label();
+        asm.jump_if(FRAMES, Cond::Eq, 1, single);
+        asm.mov(Reg::R2, FRAMES);
+        asm.alu(Alu::Sub, Reg::R2, 1);
+        context.count(&mut asm, Counter::Merged(port), Reg::R2);
+        asm.place(single);
         asm.mov(Reg::R1, 0);
         asm.store(Size::Word, CTX, skb::MARK, Reg::R1);
         asm.mov(Reg::R0, TC_NEXT);
