@@ -38,6 +38,11 @@ const BROADCAST: MacAddress = MacAddress([0xff; 6]);
 /// EtherType for local experiments (IEEE 802, clause 9.2.3): stacks that receive it do nothing.
 const EXPERIMENT: u16 = 0x88b5;
 
+/// The one frame of the set that no Linux receiver sees: it ends with the EtherType behind its tag. Taking the tag
+/// off needs two octets more (`skb_vlan_untag`), and where they are not there the kernel frees the frame before
+/// any program or socket has seen it.
+pub const CUT_AT_TAG: &str = "802.1Q, tag and EtherType only";
+
 /// The whole set, about 330 frames: 14 to 1518 octets and jumbo ones of up to 9000 of payload.
 pub fn odd() -> Vec<OddFrame> {
     let mut frames = Vec::new();
@@ -107,11 +112,12 @@ fn tagged(frames: &mut Vec<OddFrame>) {
     push(frames, "QinQ 9100/8100", with_tag(&inner, 0x9100, 302));
     let twice = with_tag(&inner, 0x88a8, 303);
     push(frames, "three tags", with_tag(&twice, 0x88a8, 304));
-    // Linux counts the inner tag as payload: 1496 behind it fill an MTU of 1500.
+    // Linux counts the inner tag as payload: 1496 behind it fill an MTU of 1500. Packet sockets send such a frame
+    // only where the outer tag is 802.1Q.
     let wide = with_tag(&plain(24, 1496), 0x8100, 20);
-    push(frames, "QinQ full size", with_tag(&wide, 0x88a8, 305));
+    push(frames, "QinQ full size", with_tag(&wide, 0x8100, 305));
     push(frames, "802.1Q, 60 octets", with_tag(&plain(25, 42), 0x8100, 21));
-    push(frames, "802.1Q, tag and EtherType only", with_tag(&plain(26, 0), 0x8100, 22));
+    push(frames, CUT_AT_TAG, with_tag(&plain(26, 0), 0x8100, 22));
 }
 
 /// What bridges keep for themselves: 01:80:c2:00:00:0x, and neighbours of it.
