@@ -12,25 +12,40 @@ use sys::packet::{Options, PacketSocket};
 use crate::rig::Rig;
 use crate::wait;
 
-/// Frames on their way at most, copies counted: a CPU's backlog takes 1000 (`net.core.netdev_max_backlog`).
-const ON_THEIR_WAY: u64 = 256;
+/// Frames of each stream on their way at most: the ring of a virtual cable takes 256, a CPU's backlog 1000
+/// (`net.core.netdev_max_backlog`), and several streams may meet there.
+const ON_THEIR_WAY: u64 = 100;
 
-/// Sends `count` frames, each made by `frame(number)`, from an interface, and waits again and again until the interface
-/// `seen_at` has received them all. Nobody else's frames may go there meanwhile.
+/// Frames from one interface.
+pub struct Stream<'a> {
+    /// The interface.
+    pub from: End,
+    /// The frame of a number.
+    pub frame: &'a dyn Fn(u64) -> Vec<u8>,
+}
+
+/// Sends `count` frames of each stream, and waits again and again until they have arrived: for each of its frames, an
+/// interface of `seen_at` receives so many. Nobody else's frames may go there meanwhile.
 ///
 /// # Panics
 /// Where frames cannot be sent, or do not arrive in bounded time.
-pub fn send_in_window(rig: &Rig, from: &End, seen_at: &End, count: u64, frame: &dyn Fn(u64) -> Vec<u8>) {
-    let socket = rig.socket(from);
-    let received = || rig.counts(seen_at).rx_packets;
+pub fn send_in_window(rig: &Rig, streams: &[Stream<'_>], seen_at: &[(End, u64)], count: u64) {
+    let sockets: Vec<_> = streams.iter().map(|stream| rig.socket(&stream.from)).collect();
+    let received = || seen_at.iter().map(|(end, _)| rig.counts(end).rx_packets).collect::<Vec<_>>();
     let (before, mut sent) = (received(), 0);
     while sent < count {
         let end = count.min(sent + ON_THEIR_WAY);
-        let frames: Vec<Vec<u8>> = (sent..end).map(frame).collect();
-        let slices: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
-        socket.send_all(&slices).unwrap_or_else(|error| panic!("{from}: {error}"));
+        for (stream, socket) in streams.iter().zip(&sockets) {
+            let frames: Vec<Vec<u8>> = (sent..end).map(stream.frame).collect();
+            let slices: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+            socket.send_all(&slices).unwrap_or_else(|error| panic!("{}: {error}", stream.from));
+        }
         sent = end;
-        wait::until("frames arrive", || received() - before, |arrived| *arrived >= sent);
+        let all = |now: &Vec<u64>| {
+            let each = now.iter().zip(&before).zip(seen_at);
+            each.into_iter().all(|((now, before), (_, times))| now - before >= sent * times)
+        };
+        wait::until("frames arrive", received, all);
     }
 }
 
@@ -111,7 +126,7 @@ pub fn send_at_pace(rig: &Rig, port: &str, pace: Pace, frame: &[u8]) -> Duration
                 sent += 1;
             }
             if batch.is_empty() {
-                std::thread::park_timeout(pace.due(sent).saturating_sub(now));
+                std::thread::sleep(pace.due(sent).saturating_sub(now));
             } else {
                 socket.send_all(&batch).unwrap_or_else(|error| panic!("{from}: {error}"));
             }

@@ -54,7 +54,7 @@ impl Sniffer {
         let name = format!("tapwright-proof-{}-{}-{}.pcap", std::process::id(), end.host, end.interface);
         let file = std::env::temp_dir().join(name);
         let mut command = Command::new("tcpdump");
-        command.args(["-i", &end.interface, "-Q", "in", "-n", "-U", "-Z", "root", "-B"]);
+        command.args(["-i", &end.interface, "-Q", "in", "-n", "--immediate-mode", "-U", "-Z", "root", "-B"]);
         command.args([BUFFER_KIB.to_string(), format!("-s{snaplen}")]).arg("-w").arg(&file);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let started = rig.network().inside(&end.host, || command.spawn()).expect("the host can be entered");
@@ -78,7 +78,7 @@ impl Sniffer {
         let written = |sniffer: &Self| u64::try_from(sniffer.read().len()).expect("few");
         let deadline = Instant::now() + wait::SOON;
         while written(&self) < expected && Instant::now() < deadline {
-            std::thread::park_timeout(PAUSE);
+            std::thread::sleep(PAUSE);
         }
         sys::process::kill(self.child.id(), INTERRUPT).expect("it runs until it is told to end");
         let mut words = String::new();

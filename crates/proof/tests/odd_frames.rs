@@ -116,7 +116,7 @@ impl Run {
             if complete && since.elapsed() > SILENCE || Instant::now() > deadline {
                 break;
             }
-            std::thread::park_timeout(Duration::from_millis(2));
+            std::thread::sleep(Duration::from_millis(2));
         }
         for (name, capture) in &mut self.captures {
             assert_eq!(capture.lost(), 0, "{what}: the capture at {name} is not complete");
