@@ -12,13 +12,13 @@ use crate::network::{LabError, Network};
 use crate::run::Lab;
 use crate::traffic;
 
-/// What the names of kept namespaces begin with.
-const PREFIX: &str = "tw-lab-";
+/// What the names of kept namespaces begin with, on the command line.
+pub const PREFIX: &str = "tw-lab-";
 /// Where `ip netns` looks for names.
 const NAMED: &str = "/run/netns";
 
-/// The names of kept namespaces, sorted.
-fn kept() -> Result<Vec<String>, LabError> {
+/// The names of kept namespaces that begin with `prefix`, sorted.
+fn kept(prefix: &str) -> Result<Vec<String>, LabError> {
     let directory = match Path::new(NAMED).read_dir() {
         Ok(directory) => directory,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -27,15 +27,15 @@ fn kept() -> Result<Vec<String>, LabError> {
     let mut names = Vec::new();
     for entry in directory {
         let entry = entry.map_err(|error| LabError::new(NAMED, error))?;
-        names.extend(entry.file_name().into_string().ok().filter(|name| name.starts_with(PREFIX)));
+        names.extend(entry.file_name().into_string().ok().filter(|name| name.starts_with(prefix)));
     }
     names.sort();
     Ok(names)
 }
 
 /// Fails where a lab was kept already: there is one at a time.
-pub fn refuse_if_kept() -> Result<(), LabError> {
-    match kept()?.as_slice() {
+pub fn refuse_if_kept(prefix: &str) -> Result<(), LabError> {
+    match kept(prefix)?.as_slice() {
         [] => Ok(()),
         names => {
             let what = format!(
@@ -48,10 +48,10 @@ pub fn refuse_if_kept() -> Result<(), LabError> {
 }
 
 /// Names the namespaces of a lab, all or none, and tells how to look at it.
-pub fn keep(lab: &Lab) -> Result<String, LabError> {
+pub fn keep(lab: &Lab, prefix: &str) -> Result<String, LabError> {
     let mut done: Vec<String> = Vec::new();
     for (host, namespace) in lab.network().hosts() {
-        let name = format!("{PREFIX}{host}");
+        let name = format!("{prefix}{host}");
         if let Err(error) = namespace.bind(&name) {
             for name in done {
                 // What is left over is found by the next `--clean`; the error that stopped us counts.
@@ -61,30 +61,30 @@ pub fn keep(lab: &Lab) -> Result<String, LabError> {
         }
         done.push(name);
     }
-    Ok(how_to_look(lab))
+    Ok(how_to_look(lab, prefix))
 }
 
-fn how_to_look(lab: &Lab) -> String {
+fn how_to_look(lab: &Lab, prefix: &str) -> String {
     let mut text = String::from("ip netns list shows the namespaces. To look around:\n\n");
     for plan in &lab.layout().boxes {
-        text.push_str(&format!("ip netns exec {PREFIX}{} tapwright status\n", plan.host));
+        text.push_str(&format!("ip netns exec {prefix}{} tapwright status\n", plan.host));
     }
     for sensor in &lab.layout().sensors {
         text.push_str(&format!(
-            "ip netns exec {PREFIX}{} tcpdump -n -i {}\n",
+            "ip netns exec {prefix}{} tcpdump -n -i {}\n",
             sensor.end.host, sensor.end.interface
         ));
     }
-    text.push_str(&format!("ip netns exec {PREFIX}ws1 ping -c 3 203.0.113.10\n"));
+    text.push_str(&format!("ip netns exec {prefix}ws1 ping -c 3 203.0.113.10\n"));
     text.push_str("tapwright lab --serve    # the HTTP, DNS and mail servers again, until interrupted\n");
-    text.push_str(&format!("ip netns exec {PREFIX}ws1 curl http://203.0.113.10/\n"));
+    text.push_str(&format!("ip netns exec {prefix}ws1 curl http://203.0.113.10/\n"));
     text.push_str("tapwright lab --clean    # takes it all away\n");
     text
 }
 
 /// Takes a kept lab away; gives the names that were removed.
-pub fn clean() -> Result<Vec<String>, LabError> {
-    let names = kept()?;
+pub fn clean(prefix: &str) -> Result<Vec<String>, LabError> {
+    let names = kept(prefix)?;
     for name in &names {
         netns::remove(name).map_err(|error| LabError::new(name, error))?;
     }
@@ -92,11 +92,11 @@ pub fn clean() -> Result<Vec<String>, LabError> {
 }
 
 /// Runs the servers of a kept lab until SIGINT or SIGTERM.
-pub fn serve() -> Result<(), LabError> {
+pub fn serve(prefix: &str) -> Result<(), LabError> {
     let mut network = Network::new();
-    for name in kept()? {
+    for name in kept(prefix)? {
         let namespace = Namespace::named(&name).map_err(|error| LabError::new(&name, error))?;
-        network.adopt(name.trim_start_matches(PREFIX), namespace);
+        network.adopt(name.trim_start_matches(prefix), namespace);
     }
     if network.hosts().next().is_none() {
         return Err(LabError::new(NAMED, "no lab was kept\nhelp: tapwright lab --keep keeps one"));

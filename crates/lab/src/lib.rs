@@ -1,4 +1,15 @@
 //! The enterprise network of the lab in namespaces: hosts, servers, traffic, scenarios.
+//!
+//! `tapwright lab` shows each device at work on real frames, and is the test that all of it holds together:
+//! what the ends of a cable sent, what reached the other end, what the sensors saw and what the ledger says must
+//! agree frame by frame. [`run`] does that for a [`scenario`]; [`bench`] is a bare link for frames of one's own
+//! ([`frames`]).
+//!
+//! Never touches an interface of the namespace it was started in, never reaches a real network, and leaves
+//! nothing behind unless it is asked to keep it: namespaces are anonymous and go with the process.
+//!
+//! [`packet`], [`checksum`] and [`segment`] say what should have been on the wire. They share no code with what they
+//! judge.
 
 pub mod bench;
 pub mod capture;

@@ -1,5 +1,7 @@
 //! The odd frames through a tap on the bench, both ways: byte for byte at the far end and at the sensor. Needs root.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::time::{Duration, Instant};
 
 use lab::bench::{Bench, BenchSpec};

@@ -1,5 +1,7 @@
 //! Every scenario, under every way to attach that it takes: what the sensors saw, and the ledger. Needs root.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use lab::report::{self, Style};
 use lab::run;
 use lab::scenario::{Options, SCENARIOS, find};

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use lab::keep::PREFIX;
 use lab::report::Style;
 use lab::run::Report;
 use lab::scenario::{self, Options, Scenario};
@@ -61,13 +62,13 @@ fn act(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
         return Ok(true);
     }
     if args.clean {
-        for name in lab::keep::clean()? {
+        for name in lab::keep::clean(PREFIX)? {
             writeln!(io::stdout(), "removed {name}")?;
         }
         return Ok(true);
     }
     if args.serve {
-        lab::keep::serve()?;
+        lab::keep::serve(PREFIX)?;
         return Ok(true);
     }
     let scenario = scenario::find(&args.scenario).ok_or_else(|| unknown(&args.scenario))?;
@@ -82,7 +83,7 @@ fn unknown(name: &str) -> String {
 fn show(args: &Args, scenario: &'static Scenario) -> Result<bool, Box<dyn std::error::Error>> {
     let options = Options { attach: args.attach.clone(), copies: usize::from(args.copies) };
     if args.keep {
-        lab::keep::refuse_if_kept()?;
+        lab::keep::refuse_if_kept(PREFIX)?;
     }
     let (lab, report) = lab::run::run(scenario, &options)?;
     let mut out = io::stdout().lock();
@@ -91,7 +92,7 @@ fn show(args: &Args, scenario: &'static Scenario) -> Result<bool, Box<dyn std::e
             eprintln!("wrote {}", path.display());
         }
     }
-    let kept = args.keep.then(|| lab::keep::keep(&lab)).transpose()?;
+    let kept = args.keep.then(|| lab::keep::keep(&lab, PREFIX)).transpose()?;
     if args.json {
         serde_json::to_writer_pretty(&mut out, &lab::report::json(&report))?;
         writeln!(out)?;
