@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 
 use bpf::layout::{CopyError, Counter, View, Wiring};
+use plan::ledger::{CopyStatus, Dropped, MonitorStatus, PortStatus, Status};
 use plan::plan::{Hook, HookId, Pass, Plan, PortId, Role, Sink, SinkId};
+use plan::text::role_name;
 use rules::form::{Action, CopyIndex};
-
-use crate::status::{CopyStatus, Dropped, MonitorStatus, PortStatus, Status};
 
 /// What was read from the machine.
 pub struct Readings<'a> {
@@ -239,15 +239,5 @@ impl Book<'_> {
         let drops = sides.into_iter().zip(&reading.buffer_drops);
         status.dropped.buffer = drops.map(|(side, drops)| (side.name, *drops)).collect();
         status
-    }
-}
-
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Network => "network",
-        Role::Span => "span",
-        Role::Watched => "watched",
-        Role::Monitor => "monitor",
-        Role::Virtual => "virtual",
     }
 }

@@ -7,10 +7,9 @@
 mod kernel;
 mod ledger;
 mod rates;
-mod status;
 
 pub use kernel::{
     DownReport, Error, PortReport, Refusal, UpReport, down, refusals, status, up, wiring_as_asked,
 };
+pub use plan::ledger::{CopyStatus, Count, Dropped, MonitorStatus, PortStatus, Status, Table};
 pub use rates::rates;
-pub use status::{CopyStatus, Count, Dropped, MonitorStatus, PortStatus, Status, Table};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::status::{Status, Table};
+use plan::ledger::{Status, Table};
 
 /// A table of rates: what entered each port and what each monitor sent, between two readings.
 pub fn rates(before: &Status, now: &Status, between: Duration) -> String {
@@ -16,7 +16,7 @@ pub fn rates(before: &Status, now: &Status, between: Duration) -> String {
     for (name, monitor) in &now.monitors {
         let old = before.monitors.get(name).cloned().unwrap_or_default();
         let lost =
-            |m: &crate::status::MonitorStatus| m.dropped.device + m.dropped.buffer.values().sum::<u64>();
+            |m: &plan::ledger::MonitorStatus| m.dropped.device + m.dropped.buffer.values().sum::<u64>();
         let frames = monitor.sent.saturating_sub(old.sent);
         let drops = lost(monitor).saturating_sub(lost(&old));
         table.row([name.clone(), per_second(frames, between), "-".into(), per_second(drops, between)]);
@@ -36,7 +36,7 @@ fn per_second(count: u64, between: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Count, PortStatus};
+    use plan::ledger::{Count, PortStatus};
 
     #[test]
     fn rates_are_differences_over_time() {

@@ -178,6 +178,9 @@ pub struct FilterSpec<'a> {
     pub handle: u32,
     /// Put it in the place of the one with this preference and handle, in one step, if there is one.
     pub replace: bool,
+    /// Make clsact first, in the same step: a process that is killed leaves neither or both. Fails with
+    /// `EEXIST` where clsact is there.
+    pub with_clsact: bool,
 }
 
 /// A classifier of clsact.

@@ -197,7 +197,7 @@ fn old_kernels_and_small_rights() {
     let prog = load(&mut fake, ProgKind::SCHED_CLS, state, "x").unwrap();
     assert_eq!(fake.tcx_attach(index, Hook::Ingress, prog, Place::First).unwrap_err().errno, libc::EINVAL);
     assert_eq!(fake.xdp_features(index).unwrap(), None);
-    let spec = FilterSpec { prog, name: "t", priority: 1, handle: 1, replace: false };
+    let spec = FilterSpec { prog, name: "t", priority: 1, handle: 1, replace: false, with_clsact: false };
     assert!(fake.add_filter(index, Hook::Egress, &spec).is_err(), "no clsact yet");
     fake.add_qdisc(index, H_CLSACT, handle(0xFFFF, 0), &QdiscSpec::Clsact, false).unwrap();
     fake.add_filter(index, Hook::Egress, &spec).unwrap();

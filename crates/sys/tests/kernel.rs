@@ -319,6 +319,27 @@ fn tcx_outlives_its_maker_and_is_found_again() {
 }
 
 #[test]
+fn clsact_and_its_first_classifier_in_one_step() {
+    inside(|| {
+        let mut linux = Linux::new();
+        let (a, _) = veth(&mut linux);
+        let clsact = |linux: &mut Linux| linux.qdiscs(a.index).unwrap().iter().any(|it| it.kind == "clsact");
+        let prog = program(&mut linux, ProgKind::SCHED_CLS, &returns(0), "one");
+        let spec =
+            FilterSpec { prog, name: "tapwright", priority: 1, handle: 1, replace: false, with_clsact: true };
+        // A program that is none: what was made for it goes again.
+        let none = FilterSpec { prog: ProgFd(-1), ..spec };
+        linux.add_filter(a.index, Hook::Egress, &none).unwrap_err();
+        assert!(!clsact(&mut linux));
+        linux.add_filter(a.index, Hook::Egress, &spec).unwrap();
+        assert_eq!(linux.filters(a.index, Hook::Egress).unwrap().len(), 1);
+        let again = linux.add_filter(a.index, Hook::Ingress, &spec).unwrap_err();
+        assert_eq!(again.errno, libc::EEXIST, "{again}");
+        assert!(clsact(&mut linux));
+    });
+}
+
+#[test]
 fn clsact_without_tcx() {
     inside(|| {
         let mut linux = Linux::new();
@@ -331,7 +352,14 @@ fn clsact_without_tcx() {
         assert_eq!(again.errno, libc::EEXIST, "{again}");
         for hook in [Hook::Ingress, Hook::Egress] {
             let prog = program(&mut linux, ProgKind::SCHED_CLS, &returns(0), "one");
-            let spec = FilterSpec { prog, name: "tapwright", priority: 1, handle: 1, replace: false };
+            let spec = FilterSpec {
+                prog,
+                name: "tapwright",
+                priority: 1,
+                handle: 1,
+                replace: false,
+                with_clsact: false,
+            };
             linux.add_filter(a.index, hook, &spec).unwrap();
             assert!(linux.add_filter(a.index, hook, &spec).is_err());
             let other = program(&mut linux, ProgKind::SCHED_CLS, &returns(0), "two");

@@ -155,7 +155,8 @@ fn attachments(sys: &mut impl Sys, log: &mut Log) {
     log.add("nobody", sys.tcx_query(999, Hook::Ingress));
     log.add("bad descriptor", sys.tcx_attach(a, Hook::Ingress, ProgFd(9999), Place::First));
 
-    let filter = FilterSpec { prog: one, name: "t", priority: 1, handle: 1, replace: false };
+    let filter =
+        FilterSpec { prog: one, name: "t", priority: 1, handle: 1, replace: false, with_clsact: false };
     log.add("no clsact", sys.add_filter(a, Hook::Egress, &filter));
     log.add("no clsact", sys.delete_qdisc(a, H_CLSACT, handle(0xFFFF, 0)));
     log.add("no clsact", sys.filters(a, Hook::Egress));

@@ -6,10 +6,10 @@ use std::time::Duration;
 use bpf::asm::{MapRef, Symbol};
 use bpf::emit::{Emitted, Mode, emit};
 use bpf::layout::{Part, Target, Wiring};
+use plan::ledger::Count;
 use plan::plan::{Attach, Direction, HookId, Plan, PortId, Role};
 use sys::{
-    FilterSpec, Hook, Link, LinkStats, MapFd, MapKind, MapSpec, Place, ProgFd, QdiscSpec, Sys, VethSpec,
-    XdpMode,
+    FilterSpec, Hook, Link, LinkStats, MapFd, MapKind, MapSpec, Place, ProgFd, Sys, VethSpec, XdpMode,
 };
 
 use super::anchor::{self, StateMap};
@@ -21,7 +21,6 @@ use super::queue;
 use super::report::{self, Error, UpReport};
 use super::saved::{Baseline, Pair, Phase, Saved, SavedInterface};
 use super::survey::{Machine, Refusal};
-use crate::status::Count;
 
 /// How long an interface with a carrier may take until its queues run; longer is said, and is no failure.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -243,12 +242,9 @@ impl<'a, S: Sys> Work<'a, S> {
             return Ok(self.sys.tcx_attach(link.index, hook, prog, place)?);
         }
         let kinds = self.sys.qdiscs(link.index)?;
-        if !kinds.iter().any(|qdisc| qdisc.kind == "clsact") {
-            let handle = sys::handle(0xffff, 0);
-            self.sys.add_qdisc(link.index, sys::H_CLSACT, handle, &QdiscSpec::Clsact, false)?;
-        }
+        let with_clsact = !kinds.iter().any(|qdisc| qdisc.kind == "clsact");
         let priority = if place == Place::Last { u16::MAX } else { FILTER_FIRST };
-        let filter = FilterSpec { prog, name: "tapwright", priority, handle: 1, replace: false };
+        let filter = FilterSpec { prog, name: "tapwright", priority, handle: 1, replace: false, with_clsact };
         Ok(self.sys.add_filter(link.index, hook, &filter)?)
     }
 

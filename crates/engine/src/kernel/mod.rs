@@ -18,6 +18,7 @@ mod report;
 mod saved;
 mod survey;
 
+use plan::ledger::Status;
 use plan::plan::Plan;
 use sys::Sys;
 
@@ -28,8 +29,6 @@ use survey::Machine;
 
 pub use report::{DownReport, Error, PortReport, UpReport};
 pub use survey::Refusal;
-
-use crate::status::Status;
 
 /// Makes a plan true. A second call with the same plan changes nothing.
 ///

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bpf::layout::{Counter, Layout, View, Wiring};
+use plan::ledger::Status;
 use plan::plan::{Direction, Plan, PortId, Role, Sink};
 use sys::{Hook, Link, MapFd, Sys};
 
@@ -13,7 +14,6 @@ use super::queue;
 use super::report::Error;
 use super::saved::Phase;
 use crate::ledger::{PortReading, Readings, ledger};
-use crate::status::Status;
 
 /// Reads the ledger.
 ///

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
+use plan::ledger::Table;
 use plan::plan::Plan;
 use sys::SysError;
 
 use super::saved::Choice;
 use super::survey::Refusal;
-use crate::status::Table;
 
 /// What `up` did.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::status::Count;
+use plan::ledger::Count;
 
 /// Octets of one map entry.
 pub const CHUNK: usize = 4096;

@@ -455,6 +455,9 @@ impl Network {
     ) -> Result<()> {
         const CALL: &str = "RTM_NEWTFILTER";
         self.link(CALL, object, ifindex)?;
+        if spec.with_clsact {
+            self.add_qdisc(object, (ifindex, H_CLSACT, 0xffff_0000), &QdiscSpec::Clsact, false)?;
+        }
         if !self.queues.iter().any(|q| (q.ifindex, q.parent) == (ifindex, H_CLSACT)) {
             return fail(CALL, object, libc::EINVAL);
         }

@@ -167,6 +167,16 @@ pub(crate) fn change(call: &'static str, object: &str, request: Request) -> Resu
     talk(call, object, ROUTE, request, F_ACK).map(|_| ())
 }
 
+/// Makes two changes with one message to the kernel, which carries them out one after the other whatever
+/// becomes of this process. The first failure of the two is the answer.
+pub(crate) fn change_both(call: &'static str, object: &str, first: Request, second: Request) -> Result<()> {
+    let mut bytes = first.finish();
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    let last = bytes.len();
+    bytes.extend(second.finish());
+    exchange(call, object, ROUTE, bytes, last, F_ACK).map(|_| ())
+}
+
 /// Asks one question of generic netlink.
 pub(crate) fn ask(call: &'static str, object: &str, protocol: i32, request: Request) -> Result<Vec<Answer>> {
     talk(call, object, protocol, request, F_ACK)
@@ -191,11 +201,23 @@ fn talk(
     request: Request,
     flags: u16,
 ) -> Result<Vec<Answer>> {
+    exchange(call, object, protocol, request.finish(), 0, flags)
+}
+
+/// Sends one or more requests and reads what comes back. The one that begins at `last` gets the flags, and by
+/// them says when all is said.
+fn exchange(
+    call: &'static str,
+    object: &str,
+    protocol: i32,
+    mut bytes: Vec<u8>,
+    last: usize,
+    flags: u16,
+) -> Result<Vec<Answer>> {
     let fail = |error: io::Error| SysError::io(call, object, &error);
     let socket = open(protocol).map_err(fail)?;
-    let mut bytes = request.finish();
-    let flags = flags | u16_at(&bytes, 6).unwrap_or_default();
-    bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
+    let flags = flags | u16_at(&bytes, last + 6).unwrap_or_default();
+    bytes[last + 6..last + 8].copy_from_slice(&flags.to_ne_bytes());
     // SAFETY: the buffer is as long as the call is told.
     let sent = unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
     if sent < 0 {

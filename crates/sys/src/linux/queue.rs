@@ -4,11 +4,12 @@
 //! reads `overhead` and `mpu` from the `tc_ratespec` itself (`psched_ratecfg_precompute`).
 
 use super::netlink::{
-    Answer, Attrs, F_CREATE, F_EXCL, F_REPLACE, Request, change, dump, find, text_of, u32_at, u64_at,
+    Answer, Attrs, F_CREATE, F_EXCL, F_REPLACE, Request, change, change_both, dump, find, text_of, u32_at,
+    u64_at,
 };
 use crate::error::Result;
 use crate::object::{Filter, FilterSpec, Hook};
-use crate::queue::{Class, H_EGRESS, H_INGRESS, HtbClass, Qdisc, QdiscSpec, QueueStats};
+use crate::queue::{Class, H_CLSACT, H_EGRESS, H_INGRESS, HtbClass, Qdisc, QdiscSpec, QueueStats, handle};
 
 const RTM_NEWQDISC: u16 = 36;
 const RTM_DELQDISC: u16 = 37;
@@ -254,7 +255,18 @@ pub(super) fn add_filter(object: &str, ifindex: u32, hook: Hook, filter: &Filter
         .text(TCA_BPF_NAME, filter.name)
         .u32(TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT);
     let request = Request::new(RTM_NEWTFILTER, flags, &tcmsg(at, filter_info(filter.priority)));
-    change("RTM_NEWTFILTER", object, request.text(TCA_KIND, "bpf").attr(TCA_OPTIONS, &options.0))
+    let request = request.text(TCA_KIND, "bpf").attr(TCA_OPTIONS, &options.0);
+    if !filter.with_clsact {
+        return change("RTM_NEWTFILTER", object, request);
+    }
+    let clsact = (ifindex, H_CLSACT, handle(0xffff, 0));
+    let make = Request::new(RTM_NEWQDISC, F_CREATE | F_EXCL, &tcmsg(clsact, 0)).text(TCA_KIND, "clsact");
+    let outcome = change_both("RTM_NEWTFILTER", object, make, request);
+    // Where clsact was made and the filter refused, it goes again; where another made it, it stays.
+    if outcome.as_ref().is_err_and(|error| error.errno != libc::EEXIST) {
+        let _ = delete(object, clsact);
+    }
+    outcome
 }
 
 pub(super) fn delete_filter(
