@@ -69,8 +69,8 @@ fn once(a: &Path, b: &Path) -> Result<(), Box<dyn Error>> {
     let mut outputs = Outputs::default();
     outputs.ports.insert(port(&plan, "m")?, Target::File("/dev/null".into()));
     let report = replay(&plan, inputs, outputs, |_| {})?;
-    let sent = report.monitors.get("m").map_or(0, |monitor| monitor.sent);
-    if !report.is_whole() || report.unaccounted != 0 || sent == 0 {
+    let sent = report.ledger.monitors.get("m").map_or(0, |monitor| monitor.sent);
+    if !report.is_whole() || report.ledger.unaccounted != 0 || sent == 0 {
         return Err(format!("a replay that is not right: {report:?}").into());
     }
     println!("{sent} {}", peak_kib().unwrap_or(0));

@@ -1,95 +1,25 @@
-//! What a replay did: the ledger in the names that every backend shares, and what was read and written.
+//! What a replay did: the ledger that every backend shares, and what was read and written.
+//!
+//! Counts by index while frames run, and puts names to the numbers at the end.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use plan::ledger::{CopyStatus, Count, Dropped, MonitorStatus, Status, Table};
 use plan::plan::{Plan, PortId, Role, Sink, SinkId};
+use plan::text::role_name;
 use serde::Serialize;
 
-/// Frames, and their octets with tags and without FCS, as they were on the wire.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
-pub struct Count {
-    /// Frames.
-    pub frames: u64,
-    /// Octets.
-    pub bytes: u64,
-}
-
-/// What a replay did.
+/// What a replay did. As JSON, one object: the keys of the ledger, `inputs` and `outputs`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Report {
-    /// Always `offline`.
-    pub backend: &'static str,
-    /// By the user's name: ports that frames enter by.
-    pub ports: BTreeMap<String, PortLedger>,
-    /// Each copy of each source, in plan order.
-    pub copies: Vec<CopyLedger>,
-    /// By the user's name: ports that copies go to.
-    pub monitors: BTreeMap<String, MonitorLedger>,
-    /// What the sums leave over, in frames; anything but 0 is a defect.
-    pub unaccounted: i64,
+    /// The ledger, of the backend `offline`.
+    #[serde(flatten)]
+    pub ledger: Status,
     /// The inputs, as they were named.
     pub inputs: Vec<InputReport>,
     /// The captures that were written, in plan order.
     pub outputs: Vec<OutputReport>,
-}
-
-/// One port that frames enter by.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
-pub struct PortLedger {
-    /// Frames judged.
-    #[serde(rename = "in")]
-    pub entered: Count,
-    /// Frames passed on.
-    pub passed: u64,
-    /// Frames that a rule stopped.
-    pub blocked: u64,
-    /// Frames that end here: a SPAN port passes nothing on.
-    pub consumed: u64,
-    /// Frames of a watched interface, left to the host.
-    pub left: u64,
-    /// Frames lost on the way, by reason.
-    pub errors: BTreeMap<String, u64>,
-    /// Frames that a capture lacks cannot be counted: always 0 here.
-    pub lost_before: u64,
-}
-
-/// One copy rule from one source to one monitor.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
-pub struct CopyLedger {
-    /// The rule's stable identity.
-    pub rule: String,
-    /// The side that frames came from.
-    pub source: String,
-    /// The monitor that they go to.
-    pub monitor: String,
-    /// Frames that the rule chose.
-    pub matched: u64,
-    /// Frames handed to the monitor.
-    pub copied: u64,
-    /// Frames that could not be handed over, by reason.
-    pub errors: BTreeMap<String, u64>,
-}
-
-/// One port that copies go to.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
-pub struct MonitorLedger {
-    /// Frames that copies handed to it.
-    pub copied: u64,
-    /// Frames that it sent.
-    pub sent: u64,
-    /// Frames lost here.
-    pub dropped: Dropped,
-    /// Frames that wait in its buffers.
-    pub queued: u64,
-}
-
-/// Frames lost at a monitor.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
-pub struct Dropped {
-    /// By side: its buffer was full.
-    pub buffer: BTreeMap<String, u64>,
-    /// By the device.
-    pub device: u64,
 }
 
 /// One input.
@@ -135,6 +65,29 @@ impl Report {
     }
 }
 
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut inputs = Table::new(["INPUT", "SOURCE", "PACKETS", "BYTES", "OUT OF ORDER"], 2);
+        for input in &self.inputs {
+            let numbers = [input.packets, input.bytes, input.out_of_order].map(|number| number.to_string());
+            inputs.row([input.file.clone(), input.source.clone()].into_iter().chain(numbers));
+        }
+        inputs.print(f)?;
+        f.write_str("\n")?;
+        if !self.outputs.is_empty() {
+            let mut outputs = Table::new(["OUTPUT", "PORT", "PACKETS", "BYTES", "TIMES CLAMPED"], 2);
+            for output in &self.outputs {
+                let numbers = [output.packets, output.bytes, output.times_clamped];
+                let numbers = numbers.map(|number| number.to_string());
+                outputs.row([output.file.clone(), output.port.clone()].into_iter().chain(numbers));
+            }
+            outputs.print(f)?;
+            f.write_str("\n")?;
+        }
+        self.ledger.fmt(f)
+    }
+}
+
 /// The counters of a running replay, by index: no name is looked up for a frame.
 #[derive(Debug)]
 pub(crate) struct Counters {
@@ -157,7 +110,7 @@ pub(crate) struct HookCounters {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SinkCounters {
-    pub(crate) copied: u64,
+    pub(crate) reached: u64,
     pub(crate) sent: u64,
 }
 
@@ -171,18 +124,12 @@ impl Counters {
     }
 
     /// The ledger by name, with its sums worked out.
-    pub(crate) fn report(&self, plan: &Plan) -> Report {
-        let mut report = Report {
-            backend: "offline",
-            ports: BTreeMap::new(),
-            copies: Vec::new(),
-            monitors: self.monitors(plan),
-            unaccounted: 0,
-            inputs: Vec::new(),
-            outputs: Vec::new(),
-        };
+    pub(crate) fn ledger(&self, plan: &Plan) -> Status {
+        let mut status = Status { backend: "offline".into(), ..Status::default() };
         for ((_, hook), counters) in plan.hooks().zip(&self.hooks) {
-            let port = report.ports.entry(plan.port(hook.at.port).name.clone()).or_default();
+            let at = plan.port(hook.at.port);
+            let port = status.ports.entry(at.name.clone()).or_default();
+            (port.interface, port.role) = (at.interface.clone(), role_name(at.role).into());
             port.entered.frames += counters.entered.frames;
             port.entered.bytes += counters.entered.bytes;
             port.passed += counters.passed;
@@ -190,7 +137,7 @@ impl Counters {
             port.consumed += counters.consumed;
             port.left += counters.left;
             for (copy, (matched, copied)) in hook.copies.iter().zip(&counters.copies) {
-                report.copies.push(CopyLedger {
+                status.copies.push(CopyStatus {
                     rule: plan.rule(copy.rule).label.clone(),
                     source: plan.source_name(hook),
                     monitor: plan.sink_name(copy.sink).to_owned(),
@@ -200,41 +147,40 @@ impl Counters {
                 });
             }
         }
-        report.unaccounted = unaccounted(&report);
-        report
+        for ((id, sink), counters) in plan.sinks().zip(&self.sinks) {
+            let monitor = self.monitor(plan, id, sink, counters);
+            status.monitors.insert(plan.sink_name(id).to_owned(), monitor);
+        }
+        status.notes.extend(unlimited(plan));
+        status.balance();
+        status
     }
 
-    fn monitors(&self, plan: &Plan) -> BTreeMap<String, MonitorLedger> {
-        let monitor = |((id, _), counters): ((SinkId, &Sink), &SinkCounters)| {
-            let buffer = plan.sides(id).into_iter().map(|side| (side.name, 0)).collect();
-            let dropped = Dropped { buffer, device: 0 };
-            let ledger = MonitorLedger { copied: counters.copied, sent: counters.sent, dropped, queued: 0 };
-            (plan.sink_name(id).to_owned(), ledger)
-        };
-        plan.sinks().zip(&self.sinks).map(monitor).collect()
+    fn monitor(&self, plan: &Plan, id: SinkId, sink: &Sink, counters: &SinkCounters) -> MonitorStatus {
+        let Sink::Port(port) = sink;
+        let copies =
+            plan.hooks().zip(&self.hooks).flat_map(|((_, hook), it)| hook.copies.iter().zip(&it.copies));
+        let copied = copies.filter(|(copy, _)| copy.sink == id).map(|(_, (_, copied))| copied).sum();
+        let buffer = plan.sides(id).into_iter().map(|side| (side.name, 0)).collect();
+        MonitorStatus {
+            interface: plan.port(*port).interface.clone(),
+            copied,
+            reached: counters.reached,
+            sent: counters.sent,
+            dropped: Dropped { buffer, device: 0 },
+            ..MonitorStatus::default()
+        }
     }
 }
 
-/// What all sums leave over, as sizes, so that two errors cannot cancel out.
-fn unaccounted(report: &Report) -> i64 {
-    let rest =
-        |whole: u64, parts: &[u64]| i128::from(whole) - parts.iter().copied().map(i128::from).sum::<i128>();
-    let errors = |by: &BTreeMap<String, u64>| by.values().sum::<u64>();
-    let ports = report.ports.values().map(|port| {
-        let parts = [port.passed, port.blocked, port.consumed, port.left, errors(&port.errors)];
-        rest(port.entered.frames, &parts)
-    });
-    let copies = report.copies.iter().map(|copy| rest(copy.matched, &[copy.copied, errors(&copy.errors)]));
-    let handed = report.monitors.iter().map(|(name, monitor)| {
-        let copies = report.copies.iter().filter(|copy| copy.monitor == *name);
-        rest(monitor.copied, &copies.map(|copy| copy.copied).collect::<Vec<_>>())
-    });
-    let monitors = report.monitors.values().map(|monitor| {
-        let dropped = errors(&monitor.dropped.buffer);
-        rest(monitor.copied, &[monitor.sent, dropped, monitor.dropped.device, monitor.queued])
-    });
-    let sum: i128 = ports.chain(copies).chain(handed).chain(monitors).map(i128::abs).sum();
-    i64::try_from(sum).unwrap_or(i64::MAX)
+/// What to know of monitor ports that are slower in the plan than in a replay.
+fn unlimited(plan: &Plan) -> Option<String> {
+    let slow = plan.ports.iter().filter(|port| port.queue.is_some());
+    let names: Vec<&str> = slow.map(|port| port.name.as_str()).collect();
+    (!names.is_empty()).then(|| {
+        let names = names.join(", ");
+        format!("rate and buffer of {names} are not applied: a replay sends at once, and drops nothing")
+    })
 }
 
 /// Whether frames leave by a port: then it may have an output.

@@ -10,6 +10,6 @@ mod output;
 mod replay;
 
 pub use input::{Input, Source};
-pub use ledger::{CopyLedger, Count, Dropped, InputReport, MonitorLedger, OutputReport, PortLedger, Report};
+pub use ledger::{InputReport, OutputReport, Report};
 pub use output::{Outputs, Target};
 pub use replay::{Progress, ReplayError, replay};

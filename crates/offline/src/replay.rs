@@ -120,11 +120,11 @@ pub fn replay(
     }
     let mut counters = Counters::new(plan);
     run(plan, &mut feeds, &mut counters, &mut outputs, progress)?;
-    let mut report = counters.report(plan);
+    let inputs = feeds.iter().map(|feed| input_report(plan, feed)).collect();
+    let mut report = Report { ledger: counters.ledger(plan), inputs, outputs: Vec::new() };
     for output in outputs.into_iter().flatten() {
         report.outputs.extend(output.finish().map_err(|(file, failure)| refusal(file, failure))?);
     }
-    report.inputs = feeds.iter().map(|feed| input_report(plan, feed)).collect();
     Ok(report)
 }
 
@@ -207,7 +207,7 @@ fn run(
             *matched += 1;
             let sink = &mut counters.sinks[usize::from(copy.sink.0)];
             *copied += 1;
-            sink.copied += 1;
+            sink.reached += 1;
             match plan.sink(copy.sink) {
                 Sink::Port(port) => send(*port)?,
             }

@@ -10,6 +10,7 @@ pub mod arbitrary;
 pub mod config;
 pub mod diff;
 pub mod eval;
+pub mod ledger;
 pub mod model;
 pub mod names;
 pub mod plan;

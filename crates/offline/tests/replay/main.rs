@@ -141,7 +141,7 @@ fn only_ports_whose_link_types_mix_get_pcapng() {
     let inputs = vec![file(&plan, "s", &both), file(&plan, "t", &plain)];
     let report = replay(&plan, inputs, into(&dir, "out"), |_| {}).unwrap();
     assert_eq!(dir.names("out"), ["m.pcapng", "n.pcap"]);
-    assert_eq!((report.ports["s"].consumed, report.unaccounted), (2, 0));
+    assert_eq!((report.ledger.ports["s"].consumed, report.ledger.unaccounted), (2, 0));
     let written = packets(&std::fs::read(dir.0.join("out/m.pcapng")).unwrap());
     assert_eq!(written.iter().map(|p| (p.0, p.1)).collect::<Vec<_>>(), [(5, 1), (6, 101)]);
 }
@@ -166,8 +166,8 @@ fn a_watched_interface_is_copied_by_direction_and_left_alone() {
     let tx = stream(point(&plan, "w:tx"), pcap(&[(2, &frame(2))]));
     let (report, written) = replay_all(&plan, vec![rx, tx]);
     assert_eq!(written["m"].iter().map(|p| p.3[0]).collect::<Vec<_>>(), [1, 2, 3]);
-    assert_eq!((report.ports["w"].entered.frames, report.ports["w"].left), (3, 3));
-    assert_eq!(report.copies.iter().map(|c| c.source.as_str()).collect::<Vec<_>>(), ["w:rx", "w:tx"]);
+    assert_eq!((report.ledger.ports["w"].entered.frames, report.ledger.ports["w"].left), (3, 3));
+    assert_eq!(report.ledger.copies.iter().map(|c| c.source.as_str()).collect::<Vec<_>>(), ["w:rx", "w:tx"]);
     assert_eq!(report.inputs[1].source, "w:tx");
 }
 
@@ -194,7 +194,7 @@ fn a_cut_capture_is_replayed_as_far_as_it_goes_and_reported() {
     assert_eq!(broken, expected);
     let written = packets(&std::fs::read(dir.0.join("out/m.pcap")).unwrap());
     assert_eq!(written.iter().map(|p| p.3[0]).collect::<Vec<_>>(), [1, 2, 4]);
-    assert_eq!(report.unaccounted, 0);
+    assert_eq!(report.ledger.unaccounted, 0);
 }
 
 /// Gives some octets, then fails as a disk does.
@@ -303,7 +303,7 @@ fn an_output_that_is_hung_up_stops_and_nothing_else_does() {
     let closed: Vec<_> = report.outputs.iter().map(|out| (out.port.as_str(), out.closed)).collect();
     assert_eq!(closed, [("b", false), ("m", true)]);
     assert_eq!(packets(&shared.0.lock().unwrap()).len(), 3);
-    assert_eq!((report.monitors["m"].sent, report.unaccounted), (3, 0));
+    assert_eq!((report.ledger.monitors["m"].sent, report.ledger.unaccounted), (3, 0));
 }
 
 #[test]

@@ -80,10 +80,15 @@ fn a_replay_says_what_eval_says() {
         }
         let written_frames: usize = written.values().map(Vec::len).sum();
         assert_eq!(written_frames, expected.ports.values().map(Vec::len).sum::<usize>(), "seed {seed}");
-        let sum = |of: fn(&offline::PortLedger) -> u64| report.ports.values().map(of).sum::<u64>();
+        let sum =
+            |of: fn(&plan::ledger::PortStatus) -> u64| report.ledger.ports.values().map(of).sum::<u64>();
         let fates = [sum(|p| p.left), sum(|p| p.consumed), sum(|p| p.blocked), sum(|p| p.passed)];
         assert_eq!((sum(|p| p.entered.frames), fates), (expected.entered, expected.fates), "seed {seed}");
-        assert_eq!(report.copies.iter().map(|c| c.matched).sum::<u64>(), expected.matched, "seed {seed}");
-        assert_eq!(report.unaccounted, 0, "seed {seed}");
+        assert_eq!(
+            report.ledger.copies.iter().map(|c| c.matched).sum::<u64>(),
+            expected.matched,
+            "seed {seed}"
+        );
+        assert_eq!(report.ledger.unaccounted, 0, "seed {seed}");
     }
 }

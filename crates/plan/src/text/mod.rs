@@ -70,6 +70,11 @@ pub fn print(plan: &Plan, out: &mut impl fmt::Write) -> fmt::Result {
     Printer::new(plan).print(plan, out)
 }
 
+/// What a role is called, here and in the ledger.
+pub fn role_name(role: Role) -> &'static str {
+    name_of(&ROLES, role)
+}
+
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         print(self, f)
@@ -198,7 +203,7 @@ impl Printer {
 }
 
 fn port_columns(port: &Port) -> Vec<String> {
-    let mut columns = vec![word(&port.name), word(&port.interface), name_of(&ROLES, port.role).to_owned()];
+    let mut columns = vec![word(&port.name), word(&port.interface), role_name(port.role).to_owned()];
     if port.attach != Attach::Auto {
         columns.push(format!("attach {}", name_of(&MODES, port.attach)));
     }

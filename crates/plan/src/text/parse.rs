@@ -6,7 +6,7 @@ use std::ops::Range;
 use rules::form::{Action, CopyIndex, RuleId, Step, Test};
 use wire::LinkType;
 
-use super::{DIRECTIONS, MODES, ROLES, VERSION};
+use super::{DIRECTIONS, MODES, ROLES, VERSION, role_name};
 use crate::model::{COPIES_MAX, PORTS_MAX, RULES_MAX};
 use crate::names;
 use crate::plan::{
@@ -485,10 +485,6 @@ fn quantity(word: &Word, read: fn(&str) -> Result<u64, units::UnitError>, what: 
         let what = format!("{} is not {what}, or out of range", shown(&word.text));
         flaw(&word.span, what, "rates are 1kbit to 1Tbit, buffers 1B to below 4GiB")
     })
-}
-
-fn role_name(role: Role) -> &'static str {
-    super::name_of(&ROLES, role)
 }
 
 /// `FILE:LINE:COLUMN`, or `-`.
