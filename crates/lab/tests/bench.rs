@@ -60,7 +60,7 @@ fn crosses_untouched(attach: &str, mtu: u32, frames: &[OddFrame]) {
             assert_eq!(came.len(), frames.len(), "{attach}, {from}, {place}");
         }
     }
-    let status = bench.on_tap(|sys| engine::status(sys)).unwrap().unwrap();
+    let status = bench.on_tap(engine::status).unwrap().unwrap();
     let both_ways = 2 * u64::try_from(frames.len()).unwrap();
     assert_eq!((status.unaccounted, status.monitors["m"].sent), (0, both_ways), "{status}");
 }
