@@ -176,6 +176,26 @@ fn old_kernels_and_missing_rights_are_refused_before_anything_else() {
     assert!(!KernelVersion::parse("5.10.0").at_least(5, 15));
 }
 
+#[test]
+fn what_still_works_is_not_taken_away_for_a_plan_that_is_refused() {
+    let mut fake = machine(&Card::veth());
+    up(&mut fake, TAP);
+    let monitor = fake.link_by_name("eth3").unwrap().unwrap().index;
+    fake.delete_link(monitor).unwrap();
+    let before = fake.snapshot();
+    let error = engine::up(&mut fake, &plan(TAP), "card.toml").unwrap_err().to_string();
+    assert!(error.starts_with("port ids: there is no interface eth3\n"), "{error}");
+    assert_eq!(fake.snapshot(), before);
+    let status = engine::status(&mut fake).unwrap();
+    assert!(status.notes.contains(&"interface eth3 is gone".to_owned()), "{:?}", status.notes);
+    // With its interface back, `up` makes the plan whole again.
+    fake.add_card("eth3", Card::veth());
+    let report = up(&mut fake, TAP);
+    assert!(!report.unchanged);
+    assert_eq!(engine::status(&mut fake).unwrap().notes, Vec::<String>::new());
+    assert!(up(&mut fake, TAP).unchanged);
+}
+
 /// `down` after `up`, on each kind of machine and plan, compared whole.
 #[test]
 fn down_restores_every_machine() {

@@ -23,6 +23,7 @@ mod seam;
 
 pub mod clock;
 pub mod cpu;
+pub mod lock;
 pub mod netns;
 pub mod packet;
 pub mod process;

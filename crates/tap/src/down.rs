@@ -10,6 +10,10 @@ pub struct Args {}
 
 /// Takes away whatever is up in this network namespace.
 pub fn run(_args: &Args) -> ExitCode {
+    let _lock = match output::lock() {
+        Ok(lock) => lock,
+        Err(code) => return code,
+    };
     match engine::down(&mut sys::Linux::new()) {
         Ok(report) => {
             output::print(&report);

@@ -36,3 +36,15 @@ pub fn fail(code: u8, message: impl Display) -> ExitCode {
     let _ = writeln!(err, "{}", message.to_string().trim_end());
     ExitCode::from(code)
 }
+
+/// Takes the right to change taps in this network namespace; where it cannot be had, that has been said.
+pub fn lock() -> Result<sys::lock::Lock, ExitCode> {
+    sys::lock::Lock::take().map_err(|error| {
+        if sys::lock::Lock::is_taken(&error) {
+            let help = "help: wait until it has ended, then try again";
+            fail(NO, format_args!("another tapwright is changing this network namespace\n{help}"))
+        } else {
+            fail(TROUBLE, error)
+        }
+    })
+}

@@ -22,6 +22,10 @@ pub fn run(args: &Args) -> ExitCode {
     for line in advice {
         eprintln!("{line}");
     }
+    let _lock = match output::lock() {
+        Ok(lock) => lock,
+        Err(code) => return code,
+    };
     match engine::up(&mut sys::Linux::new(), &plan, &args.file.display().to_string()) {
         Ok(report) => {
             output::print(&report);

@@ -46,13 +46,18 @@ pub fn up(sys: &mut impl Sys, plan: &Plan, file: &str) -> Result<UpReport, Error
         return Ok(report);
     }
     let mut notes = Vec::new();
+    // What still works of a damaged tap is not taken away for a plan that would be refused then.
+    refusals.extend(machine.refusals(plan, &ours(&found)));
+    if !refusals.is_empty() {
+        return Err(Error::Refused(refusals));
+    }
     if found.anything() {
         let removed = remove::remove(sys, found)?;
         notes.push("an unfinished or damaged tap was here: taken away first".to_owned());
         notes.extend(removed.notes);
     }
     let machine = Machine::read(sys)?;
-    refusals.extend(machine.refusals(plan));
+    refusals.extend(machine.refusals(plan, &[]));
     if !refusals.is_empty() {
         return Err(Error::Refused(refusals));
     }
@@ -122,8 +127,10 @@ pub fn down(sys: &mut impl Sys) -> Result<DownReport, Error> {
 pub fn refusals(sys: &mut impl Sys, plan: &Plan) -> Result<Vec<Refusal>, Error> {
     let machine = Machine::read(sys)?;
     let mut refusals = machine.of_the_machine();
-    refusals.extend(machine.refusals(plan));
-    if !refusals.is_empty() {
+    let found = find(sys)?;
+    refusals.extend(machine.refusals(plan, &ours(&found)));
+    // What is up has changed the interfaces to its needs: nothing can be said of them as they were.
+    if !refusals.is_empty() || found.anything() {
         return Ok(refusals);
     }
     let outcome = match choose(sys, plan, &machine)? {
@@ -144,6 +151,14 @@ pub fn wiring_as_asked(plan: &Plan) -> bpf::layout::Wiring {
         _ => choose::Engine::Tcx,
     };
     choose::wiring(plan, &plan.ports.iter().map(engine).collect::<Vec<_>>())
+}
+
+/// Virtual interfaces that are there because of us.
+fn ours(found: &Found) -> Vec<String> {
+    let pairs = found.state.iter().flat_map(|state| &state.saved.pairs);
+    let left = found.leftover_pairs().filter_map(|near| near.peer);
+    let far = left.filter_map(|peer| found.links.iter().find(|link| link.index == peer));
+    pairs.map(|pair| pair.far.clone()).chain(far.map(|link| link.name.clone())).collect()
 }
 
 /// The engines of what was chosen.

@@ -64,12 +64,14 @@ impl Machine {
         self.kernel.at_least(6, 6)
     }
 
-    /// Every reason why this plan cannot be made true on the interfaces here.
-    pub fn refusals(&self, plan: &Plan) -> Vec<Refusal> {
+    /// Every reason why this plan cannot be made true on the interfaces here. Those in `ours` will be taken away
+    /// before.
+    pub fn refusals(&self, plan: &Plan, ours: &[String]) -> Vec<Refusal> {
         let mut refusals = Vec::new();
         for port in &plan.ports {
             match (self.link(&port.interface), port.role) {
                 (None, Role::Virtual) => {}
+                (Some(link), Role::Virtual) if ours.contains(&link.name) => {}
                 (Some(_), Role::Virtual) => refusals.push(Refusal {
                     what: format!("port {}: an interface {} is there already", port.name, port.interface),
                     help: "choose another name for `interface`, or delete that one".into(),
