@@ -1,0 +1,156 @@
+//! How long `up` and `down` take with many links and many monitors, by the program that users run.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use crate::error::{Failure, Outcome};
+use crate::stand::{Side, Stand};
+
+/// Links.
+pub const LINKS: usize = 32;
+/// Monitors of each.
+pub const MONITORS: usize = 8;
+
+/// Times of one attach mode, in seconds, one for each run.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Times {
+    /// As in the config.
+    pub attach: String,
+    /// From start to end of `tapwright up`.
+    pub up_s: Vec<f64>,
+    /// Of `tapwright status`.
+    pub status_s: Vec<f64>,
+    /// Of `tapwright down`.
+    pub down_s: Vec<f64>,
+}
+
+/// The stand: cables `a0`, `b0`, `m0x0`, ... of all links, in one namespace.
+pub struct Links {
+    stand: Stand,
+    binary: PathBuf,
+    config: PathBuf,
+}
+
+impl Links {
+    /// Lays the cables.
+    ///
+    /// # Errors
+    /// What could not be made; the program is not beside this one.
+    pub fn new() -> Outcome<Self> {
+        let own = std::env::current_exe().map_err(|error| Failure::new("this program", error))?;
+        let binary = own.with_file_name("tapwright");
+        if !binary.is_file() {
+            let help = "not there; build it first with `cargo build --release -p tapwright`";
+            return Err(Failure::new(binary.display(), help));
+        }
+        let mut stand = Stand::new(0)?;
+        for link in 0..LINKS {
+            for port in ports(link) {
+                stand.cable(&port, &format!("f{port}"))?;
+                // XDP redirects only to virtual ends that have a program; for tcx it makes no difference.
+                stand.pass_xdp(Side::Far, &format!("f{port}"))?;
+            }
+        }
+        let config = std::env::temp_dir().join(format!("tapwright-bench-{}.toml", std::process::id()));
+        Ok(Self { stand, binary, config })
+    }
+
+    /// Brings all links up and down so often.
+    ///
+    /// # Errors
+    /// A command failed, its ledger does not name all ports, or it left a process behind.
+    pub fn measure(&self, attach: &str, runs: usize) -> Outcome<Times> {
+        std::fs::write(&self.config, text(attach))
+            .map_err(|error| Failure::new(self.config.display(), error))?;
+        let mut times = Times { attach: attach.into(), up_s: vec![], status_s: vec![], down_s: vec![] };
+        for _ in 0..runs {
+            times.up_s.push(self.tapwright(&[Path::new("up"), &self.config])?);
+            self.nothing_runs()?;
+            let status = self.stand.status()?;
+            if status.ports.len() != 2 * LINKS || status.monitors.len() != LINKS * MONITORS {
+                let (ports, monitors) = (status.ports.len(), status.monitors.len());
+                return Err(Failure::new("status", format!("{ports} ports, {monitors} monitors")));
+            }
+            if let Some((_, port)) = status.ports.iter().find(|(_, port)| port.attach != attach) {
+                return Err(Failure::new("status", format!("attached by {}, not {attach}", port.attach)));
+            }
+            times.status_s.push(self.tapwright(&[Path::new("status")])?);
+            times.down_s.push(self.tapwright(&[Path::new("down")])?);
+        }
+        Ok(times)
+    }
+
+    /// Runs the program in the namespace and gives the seconds that it took.
+    fn tapwright(&self, arguments: &[&Path]) -> Outcome<f64> {
+        let begun = Instant::now();
+        let output = self.stand.in_tap(|| Command::new(&self.binary).args(arguments).output())?;
+        let seconds = begun.elapsed().as_secs_f64();
+        let output = output.map_err(|error| Failure::new(self.binary.display(), error))?;
+        if output.status.success() {
+            return Ok(seconds);
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(Failure::new(format!("{} {arguments:?}", self.binary.display()), said.trim()))
+    }
+
+    /// No process lives among the taps.
+    fn nothing_runs(&self) -> Outcome<()> {
+        let here = format!("net:[{}]", self.stand.tap_id()?);
+        let entries = std::fs::read_dir("/proc").map_err(|error| Failure::new("/proc", error))?;
+        for entry in entries.flatten() {
+            let namespace = std::fs::read_link(entry.path().join("ns/net"));
+            if namespace.is_ok_and(|namespace| namespace.as_os_str() == here.as_str()) {
+                return Err(Failure::new(entry.path().display(), "a process was left behind"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        // It is not there where nothing was measured.
+        let _ = std::fs::remove_file(&self.config);
+    }
+}
+
+fn ports(link: usize) -> Vec<String> {
+    let monitors = (0..MONITORS).map(|number| format!("m{link}x{number}"));
+    [format!("a{link}"), format!("b{link}")].into_iter().chain(monitors).collect()
+}
+
+/// Every monitor of a link gets both directions: 2 x 32 hooks with 8 copies each.
+fn text(attach: &str) -> String {
+    let mut text = String::from("[ports]\n");
+    for link in 0..LINKS {
+        for (at, port) in ports(link).into_iter().enumerate() {
+            let attach = if at < 2 || attach != "xdp" { attach } else { "auto" };
+            let _ = writeln!(text, "{port} = {{ interface = \"{port}\", attach = \"{attach}\" }}");
+        }
+    }
+    for link in 0..LINKS {
+        let monitors: Vec<String> = (0..MONITORS).map(|number| format!("\"m{link}x{number}\"")).collect();
+        let _ = write!(
+            text,
+            "\n[[device]]\nname = \"link{link}\"\nkind = \"link-aggregator\"\nlinks = [[\"a{link}\", \"b{link}\"]]\n\
+             monitors = [{}]\n",
+            monitors.join(", ")
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_monitor_gets_both_directions() {
+        let (plan, _) = plan::compile("bench", &text("tcx")).unwrap();
+        assert_eq!(plan.ports.len(), LINKS * (2 + MONITORS));
+        assert_eq!(plan.hooks.len(), 2 * LINKS);
+        assert!(plan.hooks.iter().all(|hook| hook.copies.len() == MONITORS));
+    }
+}

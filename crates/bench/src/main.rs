@@ -1,0 +1,151 @@
+//! Measures what a tapped frame costs, Tapwright and its peers in one interleaved run, and how long `up` takes
+//! with many links. See docs/benchmarks.md for the method.
+//!
+//! Everything happens in network namespaces of its own. Needs root, and the peers' Debian packages.
+
+mod error;
+mod frame;
+mod jobs;
+mod links;
+mod report;
+mod run;
+mod stand;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use error::{Failure, Outcome};
+use jobs::{JOBS, Job, Standing, Tap};
+use report::{Machine, Report};
+
+/// Measures what a tapped frame costs beside the peers, and how long `up` takes.
+#[derive(Parser)]
+struct Args {
+    /// Rounds: each job is measured once in each; 0 leaves them out
+    #[arg(long, default_value_t = 15)]
+    rounds: usize,
+    /// Frames of one sample
+    #[arg(long, default_value_t = 300_000)]
+    frames: u32,
+    /// Octets of a frame without FCS, 60 to 1514
+    #[arg(long, default_value_t = 60)]
+    octets: usize,
+    /// Only jobs whose name contains this
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Runs of `up` and `down` with many links; 0 leaves them out
+    #[arg(long, default_value_t = 5)]
+    links: usize,
+    /// Where to write the raw results, as JSON
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let report =
+        sys::process::catch_stop_signals().map_err(Failure::from).and_then(|()| measure(&Args::parse()));
+    let report = match report {
+        Ok(report) => report,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    print!("{report}");
+    let doubts = report.doubts();
+    for doubt in &doubts {
+        println!("doubtful: {doubt}");
+    }
+    let missed = report.targets.iter().any(|target| !target.met);
+    if missed || !doubts.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn measure(args: &Args) -> Outcome<Report> {
+    let frame = frame::udp(args.octets)?;
+    let machine = machine();
+    let jobs: Vec<Job> = JOBS.iter().copied().filter(|job| job.name.contains(&args.only)).collect();
+    let mut rows = Vec::new();
+    if args.rounds > 0 {
+        eprintln!("setting up {} jobs", jobs.len());
+        let set_up = |job: &Job| jobs::set_up(*job).map_err(|error| Failure::new(job.name, error));
+        let mut standing = jobs.iter().map(set_up).collect::<Outcome<Vec<Standing>>>()?;
+        let say = |round: usize| eprintln!("round {round} of {}", args.rounds);
+        let samples = run::rounds(&mut standing, &frame, args.frames, args.rounds, &say)?;
+        balanced(&standing)?;
+        rows = report::rows(&jobs, samples);
+    }
+    let mut times = Vec::new();
+    if args.links > 0 {
+        eprintln!("laying {} cables", links::LINKS * (2 + links::MONITORS));
+        let stand = links::Links::new()?;
+        for attach in ["tcx", "xdp"] {
+            times.push(stand.measure(attach, args.links)?);
+        }
+    }
+    let targets = report::targets(&rows, &times);
+    let (octets, frames, rounds) = (args.octets, args.frames, args.rounds);
+    let report = Report { machine, octets, frames, rounds, jobs: rows, links: times, targets };
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(&report).map_err(|error| Failure::new("results", error))?;
+        std::fs::write(path, text + "\n").map_err(|error| Failure::new(path.display(), error))?;
+    }
+    Ok(report)
+}
+
+/// The taps' own ledgers after the last round: a tap that lost count has no place in the table.
+fn balanced(standing: &[Standing]) -> Outcome<()> {
+    for job in standing.iter().filter(|job| matches!(job.job.tap, Tap::Tapwright { .. })) {
+        let status = job.stand.status()?;
+        if status.unaccounted != 0 {
+            return Err(Failure::new(
+                job.job.name,
+                format!("{} frames unaccounted\n{status:?}", status.unaccounted),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn machine() -> Machine {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cpuinfo = read("/proc/cpuinfo");
+    let models: Vec<&str> = cpuinfo
+        .lines()
+        .filter_map(|line| line.strip_prefix("model name").and_then(|rest| rest.split_once(':')))
+        .map(|(_, model)| model.trim())
+        .collect();
+    Machine {
+        date: date(sys::clock::realtime_ns()),
+        cpu: models.first().copied().unwrap_or("unknown").to_owned(),
+        cpus: std::thread::available_parallelism().map_or(models.len(), usize::from),
+        kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+        load: read("/proc/loadavg").split_whitespace().take(3).collect::<Vec<_>>().join(" "),
+    }
+}
+
+/// `2026-11-22T10:00:00Z` of nanoseconds since 1970. Days to dates as Howard Hinnant's `civil_from_days`.
+fn date(ns: u64) -> String {
+    let seconds = ns / 1_000_000_000;
+    let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn dates() {
+        assert_eq!(super::date(0), "1970-01-01T00:00:00Z");
+        assert_eq!(super::date(951_782_400_000_000_000), "2000-02-29T00:00:00Z");
+        assert_eq!(super::date(1_795_345_054_999_999_999), "2026-11-22T10:57:34Z");
+    }
+}
