@@ -3,9 +3,12 @@
 use crate::machine::is_program;
 use crate::steps::{Outcome, Steps, cargo, command, run as run_command, target};
 
-/// Crates whose tests load programs and make namespaces: without nextest, which has a serial group for
-/// them, their tests run one after another.
-const SERIAL: &[&str] = &["bench", "engine", "lab", "proof", "sys", "tapwright"];
+/// Crates whose tests measure, or send as fast as they can: nothing else may run then. `.config/nextest.toml`
+/// says the same to nextest.
+const ALONE: &[&str] = &["bench", "lab", "proof"];
+
+/// Tests at once, of the others: they wait for the kernel more than they work.
+const THREADS: &str = "--test-threads=6";
 
 /// Tells the corpus tests to write what they would compare.
 const BLESS: &str = "TAPWRIGHT_BLESS";
@@ -53,20 +56,22 @@ fn install_deny() -> Result<std::path::PathBuf, String> {
     Ok(deny)
 }
 
-/// All tests, the privileged ones one after another.
+/// All tests.
 pub fn run(steps: &mut Steps) {
     if is_program("cargo-nextest") {
         steps.step("tests", || {
             run_command(&mut cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast"]))
         });
     } else {
+        let test = ["test", "--all-targets", "--locked", "--no-fail-fast"];
         steps.step("tests", || {
-            let mut test = cargo(&["test", "--workspace", "--all-targets", "--locked", "--no-fail-fast"]);
-            run_command(test.args(SERIAL.iter().flat_map(|name| ["--exclude", name])))
+            let mut test = cargo(&test);
+            test.arg("--workspace").args(ALONE.iter().flat_map(|name| ["--exclude", name]));
+            run_command(test.args(["--", THREADS]))
         });
-        steps.step("privileged tests", || {
-            let mut test = cargo(&["test", "--all-targets", "--locked", "--no-fail-fast"]);
-            test.args(SERIAL.iter().flat_map(|name| ["--package", name]));
+        steps.step("tests that run alone", || {
+            let mut test = cargo(&test);
+            test.args(ALONE.iter().flat_map(|name| ["--package", name]));
             run_command(test.args(["--", "--test-threads=1"]))
         });
     }
