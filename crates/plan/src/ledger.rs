@@ -174,6 +174,7 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.ports.is_empty() {
             self.ports_table().print(f)?;
+            self.attachments(f)?;
             f.write_char('\n')?;
         }
         if !self.copies.is_empty() {
@@ -195,6 +196,18 @@ impl fmt::Display for Status {
 }
 
 impl Status {
+    /// `tcx: works on every interface (a, b)`: a line for each way of attaching and its reason.
+    fn attachments(&self, out: &mut impl Write) -> fmt::Result {
+        let mut ways: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+        for (name, port) in self.ports.iter().filter(|(_, port)| !port.why.is_empty()) {
+            ways.entry((&port.attach, &port.why)).or_default().push(name);
+        }
+        for ((attach, why), ports) in ways {
+            writeln!(out, "{attach}: {why} ({})", ports.join(", "))?;
+        }
+        Ok(())
+    }
+
     fn ports_table(&self) -> Table {
         let head = ["PORT", "INTERFACE", "ATTACH", "IN", "BYTES", "PASSED", "BLOCKED", "CONSUMED", "LEFT"];
         let mut table = Table::new(head.into_iter().chain(["LOST BEFORE", "GUARDED", "ERRORS"]), 3);
@@ -368,6 +381,18 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[3], "RULE       SOURCE  MONITOR  MATCHED  COPIED  ERRORS");
         assert_eq!(lines[4], "perimeter  a       ids           10      10       0");
+    }
+
+    #[test]
+    fn ports_attached_alike_share_a_line() {
+        let mut status = status();
+        let mut other = status.ports["a"].clone();
+        for port in status.ports.values_mut().chain([&mut other]) {
+            port.why = "works on every interface".into();
+        }
+        status.ports.insert("b".into(), other);
+        let text = status.to_string();
+        assert!(text.contains("\ntcx: works on every interface (a, b)\n\n"), "{text}");
     }
 
     #[test]

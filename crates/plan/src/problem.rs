@@ -52,6 +52,28 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+/// One reason not to do what was asked for outside of any text, and a way out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// What is wrong.
+    pub what: String,
+    /// What to do about it.
+    pub help: String,
+}
+
+impl Refusal {
+    /// A reason and a way out.
+    pub fn new(what: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { what: what.into(), help: help.into() }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\nhelp: {}", self.what, self.help)
+    }
+}
+
 /// Gathers problems while a text is read.
 pub(crate) struct Report<'t> {
     text: &'t str,
@@ -144,7 +166,7 @@ pub fn utf8<'t>(file: &str, octets: &'t [u8]) -> Result<&'t str, Problems> {
 }
 
 /// A word of the user's, fit to stand in a message: control characters escaped, long ones cut.
-pub(crate) fn shown(word: &str) -> String {
+pub fn shown(word: &str) -> String {
     const LONGEST: usize = 60;
     let mut out = String::from("`");
     for (count, character) in word.chars().enumerate() {

@@ -3,6 +3,7 @@
 //! Pure data. The plan knows no devices: those are expanded before it exists.
 
 pub(crate) mod devices;
+mod places;
 
 use std::collections::BTreeSet;
 use std::fmt;
