@@ -8,45 +8,56 @@ use std::time::{Duration, Instant};
 
 use lab::enterprise::End;
 use sys::packet::{Options, PacketSocket};
+use sys::{Linux, Sys};
 
 use crate::rig::Rig;
 use crate::wait;
 
 /// Frames of each stream on their way at most: the ring of a virtual cable takes 256, a CPU's backlog 1000
 /// (`net.core.netdev_max_backlog`), and several streams may meet there.
-const ON_THEIR_WAY: u64 = 100;
+const ON_THEIR_WAY: u64 = 120;
 
 /// Frames from one interface.
 pub struct Stream<'a> {
     /// The interface.
     pub from: End,
     /// The frame of a number.
-    pub frame: &'a dyn Fn(u64) -> Vec<u8>,
+    pub frame: &'a (dyn Fn(u64) -> Vec<u8> + Sync),
 }
 
 /// Sends `count` frames of each stream, and waits again and again until they have arrived: for each of its frames, an
-/// interface of `seen_at` receives so many. Nobody else's frames may go there meanwhile.
+/// interface of `seen_at` receives so many. Nobody else's frames may go there meanwhile. The interfaces of `seen_at` are
+/// in one host.
 ///
 /// # Panics
 /// Where frames cannot be sent, or do not arrive in bounded time.
 pub fn send_in_window(rig: &Rig, streams: &[Stream<'_>], seen_at: &[(End, u64)], count: u64) {
     let sockets: Vec<_> = streams.iter().map(|stream| rig.socket(&stream.from)).collect();
-    let received = || seen_at.iter().map(|(end, _)| rig.counts(end).rx_packets).collect::<Vec<_>>();
-    let (before, mut sent) = (received(), 0);
-    while sent < count {
-        let end = count.min(sent + ON_THEIR_WAY);
-        for (stream, socket) in streams.iter().zip(&sockets) {
-            let frames: Vec<Vec<u8>> = (sent..end).map(stream.frame).collect();
-            let slices: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
-            socket.send_all(&slices).unwrap_or_else(|error| panic!("{}: {error}", stream.from));
+    let host = &seen_at.first().expect("frames arrive somewhere").0.host;
+    assert!(seen_at.iter().all(|(end, _)| end.host == *host), "one look shows all of them");
+    let received = || {
+        let links = Linux::new().links().expect("links can be listed");
+        let of = |(end, _): &(End, u64)| links.iter().find(|link| link.name == end.interface);
+        seen_at.iter().map(|seen| of(seen).expect("it is there").stats.rx_packets).collect::<Vec<_>>()
+    };
+    let work = || {
+        let (before, mut sent) = (received(), 0);
+        while sent < count {
+            let end = count.min(sent + ON_THEIR_WAY);
+            for (stream, socket) in streams.iter().zip(&sockets) {
+                let frames: Vec<Vec<u8>> = (sent..end).map(stream.frame).collect();
+                let slices: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+                socket.send_all(&slices).unwrap_or_else(|error| panic!("{}: {error}", stream.from));
+            }
+            sent = end;
+            let all = |now: &Vec<u64>| {
+                let each = now.iter().zip(&before).zip(seen_at);
+                each.into_iter().all(|((now, before), (_, times))| now - before >= sent * times)
+            };
+            wait::until("frames arrive", received, all);
         }
-        sent = end;
-        let all = |now: &Vec<u64>| {
-            let each = now.iter().zip(&before).zip(seen_at);
-            each.into_iter().all(|((now, before), (_, times))| now - before >= sent * times)
-        };
-        wait::until("frames arrive", received, all);
-    }
+    };
+    rig.network().inside(host, work).expect("the host can be entered");
 }
 
 /// A frame of so many octets by which its sender is known.
