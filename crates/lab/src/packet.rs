@@ -94,6 +94,19 @@ impl<'a> Packet<'a> {
     }
 }
 
+/// What stacks say to find each other: ARP, IGMP (RFC 3376), and ICMPv6 but for echo and errors, which is MLD
+/// (RFC 3810) and neighbour discovery (RFC 4861).
+pub fn is_housekeeping(frame: &[u8]) -> bool {
+    let arp = wire::Frame::ethernet(frame).and_then(|frame| frame.ether_type()) == Some(0x0806);
+    let Some(packet) = Packet::parse(frame) else { return arp };
+    match (packet.protocol(), packet.is_v4()) {
+        // MLD comes behind a hop-by-hop header.
+        (2, true) | (0, false) => true,
+        (58, false) => matches!(packet.body().first(), Some(130..=143)),
+        _ => arp,
+    }
+}
+
 /// Offset of the network layer and the EtherType that announces it, behind up to two tags.
 fn network_layer(frame: &[u8]) -> Option<(usize, u16)> {
     let ether_type = |at: usize| Some(u16::from_be_bytes([*frame.get(at)?, *frame.get(at + 1)?]));

@@ -6,7 +6,7 @@ use wire::capture::Timestamp;
 use wire::print::Printer;
 
 use crate::capture::Captured;
-use crate::packet::Packet;
+use crate::packet::is_housekeeping;
 use crate::run::{Observed, Report};
 use crate::scenario::SCENARIOS;
 
@@ -151,18 +151,6 @@ fn frames(page: &mut Page, sensor: &Observed, limit: Option<usize>) {
     }
 }
 
-/// ARP, IGMP (RFC 3376), and ICMPv6 but for echo and errors: MLD (RFC 3810) and neighbour discovery (RFC 4861).
-fn is_housekeeping(bytes: &[u8]) -> bool {
-    let arp = wire::Frame::ethernet(bytes).and_then(|frame| frame.ether_type()) == Some(0x0806);
-    let Some(packet) = Packet::parse(bytes) else { return arp };
-    match (packet.protocol(), packet.is_v4()) {
-        // MLD comes behind a hop-by-hop header.
-        (2, true) | (0, false) => true,
-        (58, false) => matches!(packet.body().first(), Some(130..=143)),
-        _ => arp,
-    }
-}
-
 /// `09:43:33.263664`, UTC.
 fn time_of_day(frame: &Captured) -> String {
     let mut text = String::new();
@@ -204,4 +192,84 @@ pub fn json(report: &Report) -> serde_json::Value {
         "ok": report.ok(),
         "unaccounted": report.unaccounted(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::{PortStatus, Status};
+
+    use super::*;
+    use crate::checks::Check;
+    use crate::enterprise::End;
+    use crate::run::Ledger;
+
+    fn arp() -> Captured {
+        let mut bytes = vec![0xff; 12];
+        bytes.extend([0x08, 0x06]);
+        bytes.resize(60, 0);
+        Captured { time_ns: 34_896_789_012_000, outgoing: false, checksum_partial: false, bytes }
+    }
+
+    fn unknown() -> Captured {
+        let mut frame = arp();
+        frame.bytes[12..14].copy_from_slice(&[0x88, 0xb5]);
+        frame
+    }
+
+    fn report(frames: Vec<Captured>, check: Check, unaccounted: i64) -> Report {
+        let port = PortStatus { interface: "eth1".into(), ..PortStatus::default() };
+        let status = Status { ports: [("a".to_owned(), port)].into(), unaccounted, ..Status::default() };
+        Report {
+            scenario: "tap",
+            drawing: "a --- b\n".into(),
+            boxes: Vec::new(),
+            ends: Vec::new(),
+            ups: Vec::new(),
+            traffic: Vec::new(),
+            sensors: vec![Observed { end: End::new("sensor1", "sf0"), monitor: "ids".into(), frames }],
+            ledgers: vec![Ledger { host: "tap".into(), status }],
+            checks: vec![check],
+        }
+    }
+
+    #[test]
+    fn the_last_line_is_what_is_unaccounted_for() {
+        let style = Style { frames: Some(2), bold: false };
+        let fine = report(vec![arp()], Check::new("a property", None), 0);
+        assert!(fine.ok());
+        assert!(text(&fine, style, None).ends_with("\n\nunaccounted 0\n"));
+        let lost = report(vec![arp()], Check::new("a property", None), 3);
+        assert!(!lost.ok());
+        assert!(text(&lost, style, Some("how to look")).ends_with("Kept\n  how to look\n\nunaccounted 3\n"));
+    }
+
+    #[test]
+    fn a_check_that_failed_says_why_and_decides() {
+        let failed = report(Vec::new(), Check::equal("two numbers", ("one", 1), ("two", 2)), 0);
+        assert!(!failed.ok());
+        let page = text(&failed, Style { frames: None, bold: false }, None);
+        assert!(page.contains("  FAILED  two numbers\n          one says 1, two says 2\n"), "{page}");
+        assert_eq!(json(&failed)["ok"], false);
+    }
+
+    #[test]
+    fn housekeeping_is_counted_and_printed_only_where_all_is_asked_for() {
+        let report = report(vec![arp(), unknown(), unknown(), unknown()], Check::new("a property", None), 0);
+        let page = text(&report, Style { frames: Some(2), bold: false }, None);
+        assert_eq!(page.matches("09:41:36.789012 ").count(), 2, "{page}");
+        assert!(page.contains("  ... and 1 more, and 1 of ARP, "), "{page}");
+        let page = text(&report, Style { frames: None, bold: false }, None);
+        assert_eq!(page.matches("09:41:36.789012 ").count(), 4, "{page}");
+        assert!(!page.contains("more"), "{page}");
+    }
+
+    #[test]
+    fn every_scenario_is_in_the_list() {
+        let list = list();
+        assert_eq!(list.lines().count(), SCENARIOS.len() + 1);
+        assert!(
+            list.starts_with("SCENARIO              SHOWS\ntap                   traditional tap"),
+            "{list}"
+        );
+    }
 }

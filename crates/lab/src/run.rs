@@ -340,24 +340,15 @@ impl Lab {
         far: &End,
     ) -> Result<Vec<Check>, LabError> {
         let arrived = self.side(&Passing { end: far.clone(), way: Way::Received, vlan: None })?;
-        let sent: Vec<&Vec<u8>> = sides.iter().flat_map(|side| &side.frames).collect();
-        let differs = sent.iter().zip(&arrived.frames).position(|(a, b)| *a != b);
-        let problem = match differs {
-            Some(at) => Some(format!("frame {} arrived different or out of order", at + 1)),
-            None if sent.len() != arrived.frames.len() => {
-                Some(format!("{} sent, {} arrived", sent.len(), arrived.frames.len()))
-            }
-            None => None,
-        };
+        let came: Vec<&[u8]> = arrived.frames.iter().map(Vec::as_slice).collect();
+        let sent: usize = sides.iter().map(|side| side.frames.len()).sum();
+        let what = format!("{name}: {sent} frames reached {far}, byte for byte, in order");
         Ok(vec![
-            Check::new(
-                format!("{name}: {} frames reached {far}, byte for byte, in order", sent.len()),
-                problem,
-            ),
+            checks::arrived(what, &came, sides, &crate::report::describe),
             Check::equal(
                 format!("{name}: {passed} frames passed"),
                 ("the ledger", passed),
-                (&far.to_string(), to_u64(arrived.frames.len())),
+                (&far.to_string(), to_u64(came.len())),
             ),
         ])
     }

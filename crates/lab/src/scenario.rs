@@ -651,4 +651,21 @@ mod tests {
         assert!(text.contains("a   = { interface = \"eth1\", attach = \"clsact\" }\n"), "{text}");
         assert!(text.contains("ids = \"eth3\"\n"), "{text}");
     }
+
+    #[test]
+    fn every_config_compiles_without_a_word_of_advice() {
+        for (name, layout) in layouts() {
+            for plan in &layout.boxes {
+                let (compiled, advice) = plan::compile(&plan.file, &plan.text).expect(name);
+                assert!(advice.is_empty(), "{name}: {advice:?}");
+                for truth in &plan.ports {
+                    assert!(
+                        compiled.ports.iter().any(|port| port.name == truth.port),
+                        "{name}: {}",
+                        truth.port
+                    );
+                }
+            }
+        }
+    }
 }
