@@ -25,7 +25,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use plan::eval::{State, Time, Verdict, eval};
-use plan::plan::{Direction, Plan, Point, Role};
+use plan::plan::{Plan, Point};
 use wire::Frame;
 
 pub use golden::Golden;
@@ -142,7 +142,7 @@ fn case(dir: &Path) -> Result<Case, CaseError> {
     let placed = |line: usize, what: &str| CaseError(format!("{}/frames.txt:{line}: {what}", dir.display()));
     let frames = read("frames.txt")?;
     let lines = frames.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty() && !line.starts_with('#'));
-    let frames = lines.map(|(line, number)| input(&plan, line).map_err(|what| placed(number, what)));
+    let frames = lines.map(|(line, number)| input(&plan, line).map_err(|what| placed(number, &what)));
     Ok(Case {
         name: dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         dir: dir.to_owned(),
@@ -153,24 +153,12 @@ fn case(dir: &Path) -> Result<Case, CaseError> {
     })
 }
 
-fn input(plan: &Plan, line: &str) -> Result<Input, &'static str> {
+fn input(plan: &Plan, line: &str) -> Result<Input, String> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let [place, time, hex] = words[..] else { return Err("write PORT[:rx|:tx] TIME_NS HEX") };
-    let (name, way) = place.split_once(':').map_or((place, None), |(name, way)| (name, Some(way)));
-    let (port, role) = plan
-        .ports()
-        .find(|(_, port)| port.name == name)
-        .map(|(id, port)| (id, port.role))
-        .ok_or("the plan has no such port")?;
-    let direction = match (role, way) {
-        (Role::Watched, Some("rx")) => Direction::In,
-        (Role::Watched, Some("tx")) => Direction::Out,
-        (Role::Watched, _) => return Err("a watched interface needs :rx or :tx"),
-        (_, None) => Direction::In,
-        (_, Some(_)) => return Err("only watched interfaces have :rx and :tx"),
-    };
+    let [place, time, hex] = words[..] else { return Err("write PORT[:rx|:tx] TIME_NS HEX".into()) };
+    let at = plan.point(place).map_err(|refusal| refusal.to_string())?;
     let time = Time(time.parse().map_err(|_| "no number of nanoseconds")?);
-    Ok(Input { at: Point { port, direction }, time, data: octets(hex).ok_or("no hexadecimal octets")? })
+    Ok(Input { at, time, data: octets(hex).ok_or("no hexadecimal octets")? })
 }
 
 /// `ffee`, `00*46`; a lone `-` is a frame of no octets.

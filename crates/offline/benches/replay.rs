@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use offline::{Input, Outputs, Source, Target, replay};
-use plan::plan::{Direction, Plan, Point, PortId};
+use plan::plan::Plan;
 use serde_json::json;
 use wire::capture::{PcapWriter, Timestamp};
 use wire::{Frame, LinkType};
@@ -62,12 +62,13 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn once(a: &Path, b: &Path) -> Result<(), Box<dyn Error>> {
     let plan = aggregator()?;
     let input = |name: &str, file: &Path| -> Result<Input, Box<dyn Error>> {
-        let at = Point { port: port(&plan, name)?, direction: Direction::In };
+        let at = plan.point(name).map_err(|refusal| refusal.to_string())?;
         Ok(Input { at, source: Source::File(file.to_owned()) })
     };
     let inputs = vec![input("a", a)?, input("b", b)?];
     let mut outputs = Outputs::default();
-    outputs.ports.insert(port(&plan, "m")?, Target::File("/dev/null".into()));
+    let monitor = plan.port_named("m").map_err(|refusal| refusal.to_string())?;
+    outputs.ports.insert(monitor, Target::File("/dev/null".into()));
     let report = replay(&plan, inputs, outputs, |_| {})?;
     let sent = report.ledger.monitors.get("m").map_or(0, |monitor| monitor.sent);
     if !report.is_whole() || report.ledger.unaccounted != 0 || sent == 0 {
@@ -79,11 +80,6 @@ fn once(a: &Path, b: &Path) -> Result<(), Box<dyn Error>> {
 
 fn aggregator() -> Result<Plan, Box<dyn Error>> {
     Ok(plan::compile("bench", CONFIG).map_err(|problems| problems.to_string())?.0)
-}
-
-fn port(plan: &Plan, name: &str) -> Result<PortId, Box<dyn Error>> {
-    let found = plan.ports().find(|(_, port)| port.name == name);
-    Ok(found.ok_or(format!("no port {name}"))?.0)
 }
 
 /// The most memory that this process ever held, where the system tells.

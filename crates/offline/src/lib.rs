@@ -7,9 +7,11 @@
 mod input;
 mod ledger;
 mod output;
+mod refuse;
 mod replay;
 
 pub use input::{Input, Source};
 pub use ledger::{InputReport, OutputReport, Report};
 pub use output::{Outputs, Target};
+pub use refuse::refusals;
 pub use replay::{Progress, ReplayError, replay};

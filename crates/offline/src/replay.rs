@@ -11,16 +11,18 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use plan::Refusal;
 use plan::eval::{Fate, State, Time, Verdict, eval_into};
-use plan::plan::{Direction, HookId, Plan, Point, PortId, Role, Sink};
+use plan::plan::{HookId, Plan, PortId, Sink};
 use wire::capture::{Format, Timestamp};
 use wire::{Frame, LinkType};
 
-use crate::input::{Failure, Feed, Input, Source, is_standard};
-use crate::ledger::{Counters, InputReport, Report, sends};
-use crate::output::{self, Output, Outputs, Target, names};
+use crate::input::{Failure, Feed, Input, Source};
+use crate::ledger::{Counters, InputReport, Report};
+use crate::output::{self, Output, Outputs};
+use crate::refuse::refusals;
 
 /// Frames between two calls of the caller's `progress`.
 const PROGRESS: u64 = 1 << 16;
@@ -42,13 +44,9 @@ pub struct Progress {
 /// Why a replay did not take place, or was given up.
 #[derive(Debug)]
 pub enum ReplayError {
-    /// No frames enter the plan there: the port's source name, and its role.
-    NoHook(String, Role),
-    /// A target was named for a port that sends nothing.
-    NeverSends(String),
-    /// An output would overwrite an input, or another output.
-    SameFile(PathBuf),
-    /// An input could not be opened.
+    /// Inputs and outputs do not fit the plan or each other: every reason. Nothing was written.
+    Refused(Vec<Refusal>),
+    /// An input could not be opened. Nothing was written.
     Input(String, io::Error),
     /// An output could not be written.
     Output(String, io::Error),
@@ -59,28 +57,18 @@ pub enum ReplayError {
 impl fmt::Display for ReplayError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoHook(source, role) => {
-                write!(
-                    f,
-                    "no frames enter at {source}: {}",
-                    match role {
-                        Role::Monitor | Role::Virtual => "it is a monitor and only sends",
-                        Role::Watched =>
-                            "it is watched the other way only (name a direction: PORT:rx or PORT:tx)",
-                        Role::Network | Role::Span => "no device uses it",
-                    }
-                )
+            Self::Refused(refusals) => {
+                for (index, refusal) in refusals.iter().enumerate() {
+                    write!(f, "{}{refusal}", if index == 0 { "" } else { "\n" })?;
+                }
+                Ok(())
             }
-            Self::NeverSends(port) => write!(f, "{port} never sends a frame, so there is nothing to write"),
-            Self::SameFile(path) => {
-                write!(f, "{} would be overwritten: it is read, or written for another port", path.display())
-            }
-            Self::Input(file, error) => write!(f, "cannot open {file}: {error}"),
-            Self::Output(file, error) => write!(f, "cannot write {file}: {error}"),
+            Self::Input(file, error) => write!(f, "{file}: cannot be opened: {error}"),
+            Self::Output(file, error) => write!(f, "{file}: cannot be written: {error}"),
             Self::Mixed(file) => write!(
                 f,
-                "{file}: link types mix, which an input that can only be read once did not tell in time; \
-                 write to a file whose name ends in .pcapng"
+                "{file}: link types mix, which an input that can only be read once did not tell in time\n\
+                 help: write to a file whose name ends in .pcapng"
             ),
         }
     }
@@ -103,11 +91,13 @@ pub fn replay(
     outputs: Outputs,
     progress: impl FnMut(&Progress),
 ) -> Result<Report, ReplayError> {
-    let hooks = inputs.iter().map(|input| hook(plan, input.at)).collect::<Result<Vec<_>, _>>()?;
-    refuse_overlap(plan, &inputs, &outputs)?;
+    let refusals = refusals(plan, &inputs, &outputs);
+    if !refusals.is_empty() {
+        return Err(ReplayError::Refused(refusals));
+    }
     let files: Vec<Option<PathBuf>> = inputs.iter().map(|input| input.source.rereadable().cloned()).collect();
-    let feeds = inputs.into_iter().zip(&hooks).map(|(input, hook)| open(input.source, *hook));
-    let mut feeds = feeds.collect::<Result<Vec<_>, _>>()?;
+    let feeds = inputs.into_iter().filter_map(|input| Some((plan.hook_at(input.at)?.0, input.source)));
+    let mut feeds = feeds.map(|(hook, source)| open(source, hook)).collect::<Result<Vec<_>, _>>()?;
     let expected = expect(plan, &feeds, &files)?;
     if let Some(dir) = &outputs.dir {
         fs::create_dir_all(dir).map_err(|error| ReplayError::Output(dir.display().to_string(), error))?;
@@ -158,18 +148,6 @@ fn input_report(plan: &Plan, feed: &Feed) -> InputReport {
             }
         }),
     }
-}
-
-fn hook(plan: &Plan, at: Point) -> Result<HookId, ReplayError> {
-    plan.hook_at(at).map(|(id, _)| id).ok_or_else(|| {
-        let port = plan.port(at.port);
-        let direction = match (port.role, at.direction) {
-            (Role::Watched, Direction::In) => ":rx",
-            (Role::Watched, Direction::Out) => ":tx",
-            _ => "",
-        };
-        ReplayError::NoHook(format!("{}{direction}", port.name), port.role)
-    })
 }
 
 /// The heart: every frame of every input, in order, through the plan.
@@ -358,45 +336,4 @@ fn reachable(plan: &Plan, hook: HookId) -> Vec<PortId> {
         Sink::Port(port) => *port,
     }));
     ports
-}
-
-/// Refuses outputs that would destroy an input or each other. Only regular files can be destroyed.
-fn refuse_overlap(plan: &Plan, inputs: &[Input], outputs: &Outputs) -> Result<(), ReplayError> {
-    let mut taken: Vec<PathBuf> = Vec::new();
-    for input in inputs {
-        if let Some(path) = input.source.rereadable() {
-            taken.extend(fs::canonicalize(path));
-        }
-    }
-    for (id, port) in plan.ports() {
-        let paths = match (outputs.ports.get(&id), &outputs.dir) {
-            (Some(_), _) if !sends(plan, id) => return Err(ReplayError::NeverSends(port.name.clone())),
-            (Some(Target::File(path)), _) => vec![path.clone()],
-            (Some(Target::Stream(..)), _) | (None, None) => continue,
-            (None, Some(dir)) => names(dir, &port.name).to_vec(),
-        };
-        for path in paths {
-            let Some(place) = place(&path) else { continue };
-            if taken.contains(&place) {
-                return Err(ReplayError::SameFile(path));
-            }
-            taken.push(place);
-        }
-    }
-    Ok(())
-}
-
-/// Where a path leads, so that two of them can be told to be one. `None` for devices and pipes.
-fn place(path: &Path) -> Option<PathBuf> {
-    if is_standard(path) {
-        return Some(path.to_owned());
-    }
-    match fs::canonicalize(path) {
-        Ok(place) => place.is_file().then_some(place),
-        Err(_) => {
-            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            let parent = fs::canonicalize(parent.unwrap_or(Path::new("."))).ok()?;
-            Some(parent.join(path.file_name()?))
-        }
-    }
 }

@@ -21,7 +21,7 @@ pub mod units;
 pub use advice::Advice;
 pub use diff::{Diff, diff};
 pub use eval::eval;
-pub use problem::{PROBLEMS_MAX, Problem, Problems, Refusal, shown, utf8};
+pub use problem::{PROBLEMS_MAX, Problem, Problems, Refusal, listed, shown, utf8};
 
 use std::collections::BTreeMap;
 

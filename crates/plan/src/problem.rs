@@ -184,7 +184,7 @@ pub fn shown(word: &str) -> String {
 }
 
 /// "a, b and c".
-pub(crate) fn listed<T: AsRef<str>>(words: &[T]) -> String {
+pub fn listed<T: AsRef<str>>(words: &[T]) -> String {
     match words {
         [] => String::new(),
         [one] => one.as_ref().to_owned(),

@@ -2,28 +2,13 @@
 //!
 //! Only reads. Nothing is changed before all of this has passed.
 
-use std::fmt;
-
 use plan::plan::{Attach, Pass, Plan, Port, PortId, Role};
 use sys::{Address, Capabilities, KernelVersion, Link, Result, Route, Sys};
 
+pub use plan::Refusal;
+
 /// The oldest kernel that the backend works on.
 pub const KERNEL_OLDEST: (u32, u32) = (5, 15);
-
-/// One reason not to do it, and a way out.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Refusal {
-    /// What is wrong.
-    pub what: String,
-    /// What to do about it.
-    pub help: String,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\nhelp: {}", self.what, self.help)
-    }
-}
 
 /// A machine as it was when it was read.
 pub struct Machine {

@@ -329,35 +329,45 @@ fn what_makes_no_sense_is_refused_before_anything_is_written() {
     let watch = compile(&WATCH.replace("\"both\"", "\"rx\""));
     let dir = Dir::new();
     let a = dir.file("a.pcap", &pcap(&[(1, &frame(1))]));
-    let said = |result: Result<_, ReplayError>| result.map(|_: offline::Report| ()).unwrap_err().to_string();
+    let said = |result: Result<_, ReplayError>| {
+        let text = result.map(|_: offline::Report| ()).unwrap_err().to_string();
+        text.replace(&format!("{}/", dir.0.display()), "")
+    };
     let to = |name: &str| {
         let mut outputs = Outputs::default();
         outputs.ports.insert(port(&plan, name), Target::File(dir.0.join("x.pcap")));
         outputs
     };
     assert_eq!(
-        said(replay(&plan, vec![file(&plan, "m", &a)], Outputs::default(), |_| {})),
-        "no frames enter at m: it is a monitor and only sends"
-    );
-    assert_eq!(
         said(replay(&watch, vec![file(&watch, "w:tx", &a)], Outputs::default(), |_| {})),
-        "no frames enter at w:tx: it is watched the other way only (name a direction: PORT:rx or PORT:tx)"
+        "no frames enter at w:tx: it is watched the other way only\nhelp: frames enter at w:rx"
     );
-    let missing = said(replay(&plan, vec![file(&plan, "a", &dir.0.join("none"))], into(&dir, "out"), |_| {}));
-    assert!(missing.starts_with("cannot open ") && missing.ends_with("(os error 2)"), "{missing}");
-    // a.pcap is both what is read and what port a would be written to.
-    let overlap = said(replay(&plan, vec![file(&plan, "b", &a)], into(&dir, ""), |_| {}));
-    assert!(overlap.ends_with("would be overwritten: it is read, or written for another port"), "{overlap}");
+    // a.pcap is both what is read and what port a would be written to. All reasons come at once.
+    let inputs = vec![file(&plan, "m", &a), file(&plan, "b", &dir.0.join("none")), file(&plan, "b", &dir.0)];
+    assert_eq!(
+        said(replay(&plan, inputs, into(&dir, ""), |_| {})).replace(&dir.0.display().to_string(), "DIR"),
+        "no frames enter at m: it is a monitor and only sends\n\
+         help: frames enter at a and b\n\
+         none: cannot be opened: No such file or directory (os error 2)\n\
+         help: name a pcap or pcapng file that can be read, or `-` for standard input\n\
+         DIR: cannot be opened: is a directory\n\
+         help: name a pcap or pcapng file that can be read, or `-` for standard input\n\
+         a.pcap: would be overwritten with the frames of port a, and is read\n\
+         help: write to another file or directory"
+    );
     let mut twice = to("m");
     twice.ports.insert(port(&plan, "b"), Target::File(dir.0.join("x.pcap")));
-    let twice = said(replay(&plan, vec![file(&plan, "a", &a)], twice, |_| {}));
-    assert!(twice.contains("x.pcap would be overwritten"), "{twice}");
+    assert_eq!(
+        said(replay(&plan, vec![file(&plan, "a", &a)], twice, |_| {})),
+        "x.pcap: is written for port b and for port m\nhelp: name a file for each"
+    );
     let spans = compile(SPANS);
-    let mut to_span = Outputs::default();
+    let mut to_span = Outputs { dir: Some(a.clone()), ..Outputs::default() };
     to_span.ports.insert(port(&spans, "s"), Target::File(dir.0.join("x.pcap")));
     assert_eq!(
         said(replay(&spans, vec![file(&spans, "s", &a)], to_span, |_| {})),
-        "s never sends a frame, so there is nothing to write"
+        "a.pcap: is no directory\nhelp: name a directory; it is made where it is missing\n\
+         port s never sends a frame, so there is nothing to write\nhelp: leave it out"
     );
     assert_eq!(dir.names(""), ["a.pcap"]);
 }

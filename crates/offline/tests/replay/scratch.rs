@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use offline::{Input, Outputs, Report, Source, Target};
-use plan::plan::{Direction, Plan, Point, PortId};
+use plan::plan::{Plan, Point, PortId};
 use wire::capture::{PcapWriter, Timestamp};
 use wire::{Frame, LinkType};
 
@@ -65,17 +65,11 @@ pub fn compile(config: &str) -> Plan {
 }
 
 pub fn port(plan: &Plan, name: &str) -> PortId {
-    plan.ports().find(|(_, port)| port.name == name).unwrap().0
+    plan.port_named(name).unwrap()
 }
 
-/// `a`, `eth0:rx` or `eth0:tx`.
 pub fn point(plan: &Plan, name: &str) -> Point {
-    let (name, direction) = match name.split_once(':') {
-        Some((name, "tx")) => (name, Direction::Out),
-        Some((name, _)) => (name, Direction::In),
-        None => (name, Direction::In),
-    };
-    Point { port: port(plan, name), direction }
+    plan.point(name).unwrap()
 }
 
 pub fn file(plan: &Plan, at: &str, path: &Path) -> Input {

@@ -78,9 +78,18 @@ mod tests {
             ("idz", "`idz` is no port\nhelp: did you mean `ids`?"),
             ("eth3", "`eth3` is no port\nhelp: `eth3` is the interface of port `ids`"),
             ("perimeter", "`perimeter` is no port\nhelp: the plan's ports are ids, sf and wan"),
-            ("wan", "`wan` is a watched interface: which way did its frames go?\nhelp: write wan:rx or wan:tx"),
-            ("wan:in", "`wan` is a watched interface: which way did its frames go?\nhelp: write wan:rx or wan:tx"),
-            ("sf:rx", "`sf:rx` names a way, and `sf` is no watched interface\nhelp: write sf: frames enter there"),
+            (
+                "wan",
+                "`wan` is a watched interface: which way did its frames go?\nhelp: write wan:rx or wan:tx",
+            ),
+            (
+                "wan:in",
+                "`wan` is a watched interface: which way did its frames go?\nhelp: write wan:rx or wan:tx",
+            ),
+            (
+                "sf:rx",
+                "`sf:rx` names a way, and `sf` is no watched interface\nhelp: write sf: frames enter there",
+            ),
         ] {
             assert_eq!(plan.point(name).map_err(|refusal| refusal.to_string()), Err(said.to_owned()));
         }

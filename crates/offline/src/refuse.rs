@@ -1,0 +1,126 @@
+//! What inputs and outputs are refused, before anything is read or written: every reason at once.
+//!
+//! Only looks at what paths lead to. Never opens a pipe or a device, which could wait for ever.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use plan::plan::{Direction, Plan, Point, Role};
+use plan::{Refusal, listed};
+
+use crate::input::{Input, Source, is_standard};
+use crate::ledger::sends;
+use crate::output::{Outputs, Target, names};
+
+/// Every reason why these inputs and outputs do not fit the plan or each other. Empty where they do.
+pub fn refusals(plan: &Plan, inputs: &[Input], outputs: &Outputs) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
+    for input in inputs {
+        refusals.extend(not_judged(plan, input.at));
+        refusals.extend(unreadable(&input.source));
+    }
+    let standard = |input: &&Input| matches!(&input.source, Source::File(path) if is_standard(path));
+    if inputs.iter().filter(standard).count() > 1 {
+        let help = "only one input can come from it: write the others to files";
+        refusals.push(Refusal::new("standard input is read more than once", help));
+    }
+    refusals.extend(outputs.dir.as_deref().and_then(no_directory));
+    overlaps(plan, inputs, outputs, &mut refusals);
+    refusals
+}
+
+/// Why no frame is judged at a point, where none is.
+fn not_judged(plan: &Plan, at: Point) -> Option<Refusal> {
+    if plan.hook_at(at).is_some() {
+        return None;
+    }
+    let port = plan.port(at.port);
+    let (way, why) = match (port.role, at.direction) {
+        (Role::Monitor | Role::Virtual, _) => ("", "is a monitor and only sends"),
+        (Role::Watched, Direction::In) => (":rx", "is watched the other way only"),
+        (Role::Watched, Direction::Out) => (":tx", "is watched the other way only"),
+        (Role::Network | Role::Span, _) => ("", "is used by no device"),
+    };
+    let what = format!("no frames enter at {}{way}: it {why}", port.name);
+    let sources: Vec<String> = plan.hooks.iter().map(|hook| plan.source_name(hook)).collect();
+    Some(Refusal::new(what, format!("frames enter at {}", listed(&sources))))
+}
+
+/// Why a source cannot be read, where that can be told without reading it.
+fn unreadable(source: &Source) -> Option<Refusal> {
+    let Source::File(path) = source else { return None };
+    if is_standard(path) {
+        return None;
+    }
+    let error = match fs::metadata(path) {
+        Ok(found) if found.is_dir() => std::io::ErrorKind::IsADirectory.into(),
+        Ok(found) if found.is_file() => File::open(path).err()?,
+        Ok(_) => return None,
+        Err(error) => error,
+    };
+    let what = format!("{}: cannot be opened: {error}", path.display());
+    Some(Refusal::new(what, "name a pcap or pcapng file that can be read, or `-` for standard input"))
+}
+
+/// Why captures cannot be written into a directory, where something else has its name.
+fn no_directory(dir: &Path) -> Option<Refusal> {
+    let other = fs::metadata(dir).is_ok_and(|found| !found.is_dir());
+    other.then(|| {
+        Refusal::new(
+            format!("{}: is no directory", dir.display()),
+            "name a directory; it is made where it is missing",
+        )
+    })
+}
+
+/// Outputs that would destroy an input or each other, and those that nothing would be written to. Only
+/// regular files can be destroyed.
+fn overlaps(plan: &Plan, inputs: &[Input], outputs: &Outputs, refusals: &mut Vec<Refusal>) {
+    let read: Vec<PathBuf> =
+        inputs.iter().filter_map(|input| fs::canonicalize(input.source.rereadable()?).ok()).collect();
+    let mut written: Vec<(PathBuf, &str)> = Vec::new();
+    for (id, port) in plan.ports() {
+        let paths = match (outputs.ports.get(&id), &outputs.dir) {
+            (Some(_), _) if !sends(plan, id) => {
+                let what = format!("port {} never sends a frame, so there is nothing to write", port.name);
+                refusals.push(Refusal::new(what, "leave it out"));
+                continue;
+            }
+            (Some(Target::File(path)), _) => vec![path.clone()],
+            (None, Some(dir)) if sends(plan, id) => names(dir, &port.name).to_vec(),
+            (Some(Target::Stream(..)), _) | (None, _) => continue,
+        };
+        for path in paths {
+            let Some(place) = place(&path) else { continue };
+            let shown =
+                if is_standard(&path) { "standard output".to_owned() } else { path.display().to_string() };
+            if read.contains(&place) {
+                let what = format!(
+                    "{shown}: would be overwritten with the frames of port {}, and is read",
+                    port.name
+                );
+                refusals.push(Refusal::new(what, "write to another file or directory"));
+            } else if let Some((_, other)) = written.iter().find(|(known, _)| *known == place) {
+                let what = format!("{shown}: is written for port {other} and for port {}", port.name);
+                refusals.push(Refusal::new(what, "name a file for each"));
+            } else {
+                written.push((place, &port.name));
+            }
+        }
+    }
+}
+
+/// Where a path leads, so that two of them can be told to be one. `None` for devices and pipes.
+fn place(path: &Path) -> Option<PathBuf> {
+    if is_standard(path) {
+        return Some(path.to_owned());
+    }
+    match fs::canonicalize(path) {
+        Ok(place) => place.is_file().then_some(place),
+        Err(_) => {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let parent = fs::canonicalize(parent.unwrap_or(Path::new("."))).ok()?;
+            Some(parent.join(path.file_name()?))
+        }
+    }
+}
