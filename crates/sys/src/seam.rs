@@ -31,6 +31,12 @@ pub trait Sys {
     /// What this thread may do.
     fn capabilities(&mut self) -> Result<Capabilities>;
 
+    /// Whether everybody on this machine gets expedited RCU grace periods (`/sys/kernel/rcu_expedited`);
+    /// `None` where that cannot be seen.
+    fn expedited(&mut self) -> Result<Option<bool>>;
+    /// Asks for expedited RCU grace periods, or for normal ones.
+    fn set_expedited(&mut self, on: bool) -> Result<()>;
+
     // Interfaces and addresses.
 
     /// All interfaces of this namespace, in the order of their indexes.

@@ -16,6 +16,7 @@ use super::anchor::{self, StateMap};
 use super::card;
 use super::choose::{self, Chosen, Engine};
 use super::found::COUNTERS_MAP;
+use super::hurry;
 use super::prepare;
 use super::queue;
 use super::report::{self, Error, UpReport};
@@ -64,6 +65,8 @@ pub fn prepare(
     if !refusals.is_empty() {
         return Err(Error::Refused(refusals));
     }
+    // Every program is attached once, but those of devmap entries.
+    let hurried = machine.has_tcx() && hurry::is_worth_it(sys, emitted.units.len())?;
     let saved = Saved {
         phase: Phase::Applying,
         plan: super::plan_text(plan),
@@ -71,6 +74,7 @@ pub fn prepare(
         choices: chosen.iter().map(Chosen::to_saved).collect(),
         interfaces,
         pairs: pairs(plan, &wiring),
+        hurried,
     };
     Ok(Prepared { chosen, wiring, emitted, has_tcx: machine.has_tcx(), saved, notes })
 }
@@ -180,6 +184,9 @@ impl<'a, S: Sys> Work<'a, S> {
         if let Some(first) = work.it.saved.interfaces.first().filter(|_| work.it.has_tcx) {
             let ifindex = first.index;
             work.anchor = Some((ifindex, anchor::attach(work.sys, ifindex, work.state.map)?));
+        }
+        if work.it.saved.hurried {
+            hurry::begin(work.sys);
         }
         Ok(work)
     }
@@ -438,6 +445,9 @@ impl<'a, S: Sys> Work<'a, S> {
     }
 
     fn finish(mut self) -> Result<UpReport, Error> {
+        if std::mem::take(&mut self.it.saved.hurried) {
+            hurry::end(self.sys)?;
+        }
         self.it.saved.phase = Phase::Live;
         self.state.write(self.sys, &self.it.saved)?;
         if let Some((ifindex, prog)) = self.anchor {

@@ -9,6 +9,7 @@ mod anchor;
 mod card;
 mod choose;
 mod found;
+mod hurry;
 mod install;
 mod prepare;
 mod queue;

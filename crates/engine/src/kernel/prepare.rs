@@ -184,11 +184,11 @@ pub fn apply(sys: &mut impl Sys, port: &Port, place: Place, saved: &SavedInterfa
     Ok(notes)
 }
 
-/// Makes the interface what it was. The guard is still on, so that what IPv6 says when it wakes stays here.
+/// Makes the interface, as it is found now, what it was. The guard is still on, so that what IPv6 says when it wakes stays here.
 ///
 /// # Errors
 /// A system call that failed.
-pub fn restore(sys: &mut impl Sys, saved: &SavedInterface) -> Result<()> {
+pub fn restore(sys: &mut impl Sys, saved: &SavedInterface, link: &Link) -> Result<()> {
     if saved.root_qdisc {
         let ours = sys::handle(HANDLE, 0);
         let there = sys.qdiscs(saved.index)?.iter().any(|qdisc| qdisc.handle == ours);
@@ -210,8 +210,7 @@ pub fn restore(sys: &mut impl Sys, saved: &SavedInterface) -> Result<()> {
     if !saved.promiscuous {
         clear |= IFF_PROMISC;
     }
-    let link = sys.links()?.into_iter().find(|link| link.index == saved.index);
-    if clear != 0 && link.is_some_and(|link| link.flags & clear != 0) {
+    if link.flags & clear != 0 {
         sys.set_link_flags(saved.index, 0, clear)?;
     }
     for (path, value) in &saved.sysctls {

@@ -4,6 +4,7 @@ use sys::{Hook, Result, Sys};
 
 use super::anchor::{self, StateMap};
 use super::found::{Attachment, Found, Place};
+use super::hurry;
 use super::prepare;
 use super::report::{DownReport, Error};
 use super::saved::{Phase, SavedInterface};
@@ -16,18 +17,20 @@ pub fn remove(sys: &mut impl Sys, found: Found) -> Result<DownReport> {
     let mut report = DownReport::default();
     let mut attachments = found.attachments;
     let mut interfaces: Vec<SavedInterface> = Vec::new();
+    let mut hurried = false;
     if let Some(state) = &found.state {
         interfaces.clone_from(&state.saved.interfaces);
-        hold(sys, &mut attachments, state.saved.clone(), state)?;
+        hurried = hold(sys, &mut attachments, state.saved.clone(), state)?;
     } else if !attachments.is_empty() {
         let why = found.unreadable.clone().unwrap_or_else(|| "its map is missing".into());
         report.notes.push(format!(
             "the saved state cannot be read ({why}): programs were taken away, interface settings left"
         ));
     }
-    let present = |saved: &&SavedInterface| {
-        found.links.iter().any(|link| link.index == saved.index && link.name == saved.name)
+    let here = |saved: &SavedInterface| {
+        found.links.iter().find(|link| link.index == saved.index && link.name == saved.name)
     };
+    let present = |saved: &&SavedInterface| here(saved).is_some();
     // Judging ends first, guards stay: what the host says while its interfaces change back goes nowhere.
     let (held, judging): (Vec<Attachment>, Vec<Attachment>) =
         attachments.into_iter().partition(|it| is_guard(it) || it.name == anchor::ANCHOR);
@@ -35,11 +38,11 @@ pub fn remove(sys: &mut impl Sys, found: Found) -> Result<DownReport> {
         detach(sys, attachment)?;
     }
     for saved in &interfaces {
-        if !present(&saved) {
+        let Some(link) = here(saved) else {
             report.notes.push(format!("{} is gone, or is another interface now: not restored", saved.name));
             continue;
-        }
-        prepare::restore(sys, saved)?;
+        };
+        prepare::restore(sys, saved, link)?;
         report.restored.push(saved.name.clone());
     }
     let pairs: Vec<u32> = found
@@ -59,19 +62,23 @@ pub fn remove(sys: &mut impl Sys, found: Found) -> Result<DownReport> {
     for saved in interfaces.iter().filter(present) {
         drop_clsact(sys, saved)?;
     }
+    if hurried {
+        hurry::end(sys)?;
+    }
     for anchor in &anchors {
         detach(sys, anchor)?;
     }
     Ok(report)
 }
 
-/// Puts the anchor on, unless it is there, and writes that `down` has begun.
+/// Puts the anchor on, unless it is there, and writes that `down` has begun. Gives whether the kernel is made
+/// to hurry from here on.
 fn hold(
     sys: &mut impl Sys,
     attachments: &mut Vec<Attachment>,
     mut saved: super::saved::Saved,
     state: &super::found::State,
-) -> Result<()> {
+) -> Result<bool> {
     let anchored = attachments.iter().any(|it| it.name == anchor::ANCHOR);
     let on =
         attachments.iter().find(|it| matches!(it.place, Place::Tcx(_)) && !it.interface.starts_with("tw-"));
@@ -90,11 +97,16 @@ fn hold(
             map_ids: Vec::new(),
         });
     }
-    if saved.phase != Phase::Removing {
-        saved.phase = Phase::Removing;
+    let in_tcx = attachments.iter().filter(|it| matches!(it.place, Place::Tcx(_))).count();
+    let hurried = saved.hurried || hurry::is_worth_it(sys, in_tcx)?;
+    if saved.phase != Phase::Removing || saved.hurried != hurried {
+        (saved.phase, saved.hurried) = (Phase::Removing, hurried);
         StateMap::open(state.map, state.geometry, state.slot).write(sys, &saved)?;
     }
-    Ok(())
+    if hurried {
+        hurry::begin(sys);
+    }
+    Ok(hurried)
 }
 
 fn is_guard(attachment: &Attachment) -> bool {

@@ -52,6 +52,9 @@ pub struct Saved {
     pub interfaces: Vec<SavedInterface>,
     /// Pairs that `up` makes, and `down` deletes.
     pub pairs: Vec<Pair>,
+    /// Whether `up` or `down` turned expedited grace periods on, and off again when it is done.
+    #[serde(default)]
+    pub hurried: bool,
 }
 
 /// How a port is attached, and why.
@@ -234,6 +237,7 @@ mod tests {
             choices: vec![Choice { attach: "tcx".into(), why: "default".into() }],
             interfaces: vec![],
             pairs: vec![Pair { near: "tw0".into(), far: "tw1".into() }],
+            hurried: false,
         }
     }
 

@@ -37,6 +37,7 @@ pub struct Fake {
     capabilities: Capabilities,
     network: Network,
     programs: Programs,
+    expedited: bool,
 }
 
 impl Default for Fake {
@@ -62,6 +63,7 @@ impl Fake {
             },
             network: Network::new(),
             programs: Programs::new(2),
+            expedited: false,
         }
     }
 
@@ -118,7 +120,7 @@ impl Fake {
     /// What anybody can see of the machine, without what only counts.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(&self.network, &self.programs)
+        Snapshot::of(&self.network, &self.programs, self.expedited)
     }
 
     /// Passes the gate, and checks that the process may do this.
@@ -233,6 +235,17 @@ impl Sys for Fake {
         self.pass("RTM_DELLINK", &object, true)?;
         self.network.delete_link(&object, ifindex)?;
         self.collect();
+        Ok(())
+    }
+
+    fn expedited(&mut self) -> Result<Option<bool>> {
+        self.pass("read", "/sys/kernel/rcu_expedited", false)?;
+        Ok(Some(self.expedited))
+    }
+
+    fn set_expedited(&mut self, on: bool) -> Result<()> {
+        self.pass("write", "/sys/kernel/rcu_expedited", true)?;
+        self.expedited = on;
         Ok(())
     }
 

@@ -12,8 +12,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub(super) fn of(network: &Network, programs: &Programs) -> Self {
-        let mut lines = Vec::new();
+    pub(super) fn of(network: &Network, programs: &Programs, expedited: bool) -> Self {
+        let mut lines = vec![format!("expedited grace periods {expedited}")];
         for (link, card) in network.cards() {
             let name = &link.name;
             lines.push(format!(

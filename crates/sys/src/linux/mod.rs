@@ -90,6 +90,9 @@ fn count_cpus(list: &str) -> Option<usize> {
     list.trim().rsplit([',', '-']).next()?.parse::<usize>().ok().map(|last| last + 1)
 }
 
+/// Machine-wide, not of a network namespace. Not there in a kernel for one CPU, or without `/sys`.
+const RCU_EXPEDITED: &str = "/sys/kernel/rcu_expedited";
+
 /// The path of a file below `/proc/sys/net`, refusing what would leave it.
 fn sysctl_path(call: &'static str, path: &str) -> Result<String> {
     if path.is_empty() || path.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
@@ -156,6 +159,18 @@ impl Sys for Linux {
             sys_admin: has(21),
             machine_owner,
         })
+    }
+
+    fn expedited(&mut self) -> Result<Option<bool>> {
+        self.gate.pass("read", RCU_EXPEDITED, false)?;
+        // A number; the kernel itself counts on it only while it boots.
+        Ok(fs::read_to_string(RCU_EXPEDITED).ok().map(|text| text.trim() != "0"))
+    }
+
+    fn set_expedited(&mut self, on: bool) -> Result<()> {
+        self.gate.pass("write", RCU_EXPEDITED, true)?;
+        fs::write(RCU_EXPEDITED, if on { "1" } else { "0" })
+            .map_err(|error| SysError::io("write", RCU_EXPEDITED, &error))
     }
 
     fn links(&mut self) -> Result<Vec<Link>> {
