@@ -7,13 +7,15 @@ mod check;
 mod down;
 mod input;
 mod lab;
+mod manual;
 mod output;
+mod replay;
 mod status;
 mod up;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// A software network tap and packet broker for Linux.
 ///
@@ -37,16 +39,29 @@ enum Command {
     Down(down::Args),
     /// Shows a device at work on real frames, in an enterprise built of network namespaces
     Lab(lab::Args),
+    /// Runs capture files through a config or a plan, in virtual time
+    Replay(replay::Args),
+    /// Prints a script that completes arguments in a shell
+    Completions(manual::Completions),
+    /// Prints the manual page, of tapwright or of one command
+    Man(manual::Man),
 }
 
 fn main() -> ExitCode {
-    // Where the signal cannot be set, printing to a closed pipe is an error that is handled.
-    let _ = sys::process::default_sigpipe();
-    match Cli::parse().command {
+    let command = Cli::parse().command;
+    // A replay may write many captures: the reader of one that hangs up must not end the others.
+    if !matches!(command, Command::Replay(_)) {
+        // Where the signal cannot be set, printing to a closed pipe is an error that is handled.
+        let _ = sys::process::default_sigpipe();
+    }
+    match command {
         Command::Check(args) => check::run(&args),
         Command::Up(args) => up::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Down(args) => down::run(&args),
         Command::Lab(args) => lab::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Completions(args) => manual::completions(&args, Cli::command()),
+        Command::Man(args) => manual::man(&args, Cli::command()),
     }
 }
