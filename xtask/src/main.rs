@@ -21,7 +21,7 @@ usage: cargo xtask COMMAND
   test             everything that must hold: format, lints, licences, tests, fuzzing, the lab (root on Debian)
   fuzz [SECONDS]   throws bytes at every parser, for so long each (8)
   lab              every scenario of the lab, with the release build (root)
-  bless            rewrites the golden files of corpus/; review them as code
+  bless            rewrites the golden files (corpus, listings, help); review them as code
   check-data DIR   reads every capture below DIR and compares each packet with what tshark reads
 ";
 

@@ -78,8 +78,9 @@ pub fn run(steps: &mut Steps) {
     steps.step("tests in docs", || run_command(&mut cargo(&["test", "--workspace", "--doc", "--locked"])));
 }
 
-/// Rewrites the golden files of the corpus: plans and outcomes, then listings.
+/// Rewrites the golden files: plans and outcomes, listings, help texts.
 pub fn bless() -> Outcome {
     run_command(cargo(&["test", "--package", "corpus", "--locked"]).env(BLESS, "1"))?;
-    run_command(cargo(&["test", "--package", "bpf", "--test", "listing", "--locked"]).env(BLESS, "1"))
+    run_command(cargo(&["test", "--package", "bpf", "--test", "listing", "--locked"]).env(BLESS, "1"))?;
+    run_command(cargo(&["test", "--package", "tapwright", "--test", "cli", "--locked"]).env(BLESS, "1"))
 }
