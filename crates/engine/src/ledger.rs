@@ -19,6 +19,9 @@ pub struct Readings<'a> {
     pub ports: Vec<PortReading>,
 }
 
+/// What is said of a port whose interface is not there any more.
+pub const GONE: &str = "gone";
+
 /// What was read about one port.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct PortReading {
@@ -54,6 +57,12 @@ pub fn ledger(plan: &Plan, wiring: &Wiring, readings: &Readings<'_>) -> Status {
     }
     for (id, _) in plan.sinks() {
         status.monitors.insert(plan.sink_name(id).to_owned(), book.monitor(id));
+    }
+    for (_, port) in plan.ports().filter(|(id, port)| port.role != Role::Span && book.gone(*id)) {
+        status.notes.push(format!(
+            "{}: {} took its counts with it: what was seen leaving counts as sent",
+            port.name, port.interface
+        ));
     }
     let unmeasured: u64 = plan.hooks().map(|(id, _)| (readings.counter)(Counter::Unmeasured(id))).sum();
     if unmeasured > 0 {
@@ -145,10 +154,18 @@ impl Book<'_> {
         status.passed += seen - lost - unsent;
     }
 
+    /// Whether the interface of a port is gone, and with it what it counted.
+    fn gone(&self, port: PortId) -> bool {
+        self.reading(port).trouble == Some(GONE)
+    }
+
     /// Buffers that were seen leaving by a port and that its device neither sent nor lost: what it was given
     /// while it had no carrier. A device that cuts super-frames sends more than it was given; then none can
     /// be told.
     fn unsent(&self, port: PortId) -> u64 {
+        if self.gone(port) {
+            return 0;
+        }
         let seen: u64 = self.plan.hooks().map(|(id, _)| self.count(Counter::Seen(port, id))).sum();
         let reading = self.reading(port);
         let merged = self.count(Counter::Merged(port));
@@ -226,9 +243,9 @@ impl Book<'_> {
             for (index, copy) in (0u16..).zip(&hook.copies).filter(|(_, copy)| copy.sink == sink) {
                 let index = CopyIndex(index);
                 let matched = self.count(Counter::Matched(hook_id, index));
-                let (copied, errors) = self.hand_over(hook_id, hook, index, copy.sink, matched);
-                status.copied += copied;
-                status.refused += errors.get("down").copied().unwrap_or(0);
+                status.copied += self.hand_over(hook_id, hook, index, copy.sink, matched).0;
+                // Only the tc view counts these; what XDP cannot send never reaches the egress.
+                status.refused += self.count(Counter::Failed(hook_id, index, CopyError::Down));
                 seen = true;
             }
             if seen {
@@ -238,6 +255,14 @@ impl Book<'_> {
         let sides = self.plan.sides(sink);
         let drops = sides.into_iter().zip(&reading.buffer_drops);
         status.dropped.buffer = drops.map(|(side, drops)| (side.name, *drops)).collect();
+        if self.gone(*id) {
+            status.sent = status.copied;
+        }
+        // A port that is down refuses frames, which are errors of their copies. Some kernels count them among the
+        // device's drops, too.
+        let buffered = status.queued + status.dropped.buffer.values().sum::<u64>();
+        let twice = (status.sent + status.dropped.device + buffered).saturating_sub(status.copied);
+        status.dropped.device -= twice.min(status.refused).min(status.dropped.device);
         status
     }
 }

@@ -14,6 +14,8 @@ use super::survey::{Machine, Refusal, is_link_local};
 
 /// Frames that wait on the egress of a card whose default discipline would drop or mark some early.
 const EGRESS_PACKETS: u32 = 10_000;
+/// The least MTU that IPv6 works on (RFC 8200, 5): it leaves an interface that somebody gives a smaller one.
+const IPV6_MTU_MIN: u32 = 1280;
 /// Disciplines that neither drop early nor mark nor reorder.
 const PLAIN_QDISCS: &[&str] = &["noqueue", "pfifo", "pfifo_fast", "bfifo"];
 
@@ -214,11 +216,16 @@ pub fn restore(sys: &mut impl Sys, saved: &SavedInterface, link: &Link) -> Resul
         sys.set_link_flags(saved.index, 0, clear)?;
     }
     for (path, value) in &saved.sysctls {
-        sys.sysctl_write(path, value)?;
+        match sys.sysctl_write(path, value) {
+            // IPv6 has left: see IPV6_MTU_MIN.
+            Err(error) if gone(&error) => {}
+            written => written?,
+        }
     }
     if !saved.addresses.is_empty() {
         let now = sys.addresses()?;
-        for address in &saved.addresses {
+        let has_ipv6 = link.mtu >= IPV6_MTU_MIN;
+        for address in saved.addresses.iter().filter(|address| address.ip.is_ipv4() || has_ipv6) {
             if !now.iter().any(|it| it.ifindex == saved.index && it.ip == address.ip) {
                 sys.add_address(&link_local(saved.index, *address))?;
             }

@@ -13,7 +13,7 @@ use super::install::{baseline, near_of_virtual};
 use super::queue;
 use super::report::Error;
 use super::saved::Phase;
-use crate::ledger::{PortReading, Readings, ledger};
+use crate::ledger::{GONE, PortReading, Readings, ledger};
 
 /// Reads the ledger.
 ///
@@ -95,7 +95,7 @@ fn read_port(
     let name = if port.role == Role::Virtual { near_of_virtual(id) } else { port.interface.clone() };
     let same = |link: &&Link| link.name == name && before.is_none_or(|saved| saved.index == link.index);
     let Some(link) = found.links.iter().find(same) else {
-        reading.trouble = Some("gone");
+        reading.trouble = Some(GONE);
         return Ok(reading);
     };
     let (now, then) = (baseline(&link.stats), before.map(|saved| saved.baseline.clone()).unwrap_or_default());
@@ -110,7 +110,7 @@ fn read_port(
         // What the stack drops behind the tap is in `rx_dropped` too.
         reading.rx_lost.remove("dropped");
     }
-    reading.trouble = trouble(sys, plan, wiring, link, id)?;
+    reading.trouble = trouble(sys, plan, found, wiring, link, id)?;
     if port.queue.is_some() {
         read_queue(sys, plan, id, link, &mut reading)?;
     }
@@ -121,6 +121,7 @@ fn read_port(
 fn trouble(
     sys: &mut impl Sys,
     plan: &Plan,
+    found: &Found,
     wiring: &Wiring,
     link: &Link,
     id: PortId,
@@ -139,6 +140,14 @@ fn trouble(
     if plan.hooks.iter().any(reaches) && sys.xdp_features(link.index)?.is_some_and(|it| !it.redirect_target())
     {
         return Ok(Some("no-napi"));
+    }
+    // XDP sends nothing that is larger than the target's MTU, and says nothing of it.
+    let larger = |hook: &&plan::plan::Hook| {
+        let name = &plan.port(hook.at.port).interface;
+        found.links.iter().any(|from| from.name == *name && from.mtu > link.mtu)
+    };
+    if plan.hooks.iter().filter(|hook| reaches(hook)).any(|hook| larger(&hook)) {
+        return Ok(Some("mtu"));
     }
     Ok(None)
 }
