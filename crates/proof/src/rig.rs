@@ -51,6 +51,10 @@ impl Rig {
             network.cable(&End::new(TAP, port), end, CableSpec { mtu, queues: 0 }).expect("a cable");
             cables.push(((*port).to_owned(), end.clone()));
         }
+        let both = |(port, end): &(String, End)| [End::new(TAP, port), end.clone()];
+        let ends: Vec<End> = cables.iter().flat_map(both).collect();
+        ends.iter().try_for_each(|end| network.raise(end)).expect("interfaces come up");
+        ends.iter().try_for_each(|end| network.await_carrier(end)).expect("a cable carries");
         Self { network, cables }
     }
 
@@ -230,7 +234,7 @@ impl Rig {
 }
 
 /// A ledger that a failing test prints as users see it.
-struct Shown(Status);
+pub struct Shown(pub Status);
 
 impl std::fmt::Debug for Shown {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
