@@ -2,7 +2,7 @@
 //!
 //! `tapwright lab` shows each device at work on real frames, and is the test that all of it holds together:
 //! what the ends of a cable sent, what reached the other end, what the sensors saw and what the ledger says must
-//! agree frame by frame. [`run`] does that for a [`scenario`]; [`bench`] is a bare link for frames of one's own
+//! agree frame by frame. [`run`] does that for a [`scenario`]; [`mod@bench`] is a bare link for frames of one's own
 //! ([`frames`]).
 //!
 //! Never touches an interface of the namespace it was started in, never reaches a real network, and leaves
