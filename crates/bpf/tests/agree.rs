@@ -188,7 +188,7 @@ impl<'a> Both<'a> {
 
 #[test]
 fn eval_and_the_interpreter_give_one_verdict_on_random_plans() {
-    let mut random = Random::new(common::seed());
+    let mut random = Random::new(corpus::seed());
     let mut pairs = 0;
     while pairs < PAIRS {
         let plan = arbitrary::plan(&mut random);
@@ -204,7 +204,7 @@ fn eval_and_the_interpreter_give_one_verdict_on_random_plans() {
 
 #[test]
 fn eval_and_the_interpreter_give_one_verdict_on_the_corpus() {
-    let mut random = Random::new(common::seed());
+    let mut random = Random::new(corpus::seed());
     for case in corpus::cases().unwrap() {
         let both = Both::new(&case.plan);
         for input in &case.frames {
@@ -248,7 +248,7 @@ fn a_copy_that_the_kernel_does_not_take_is_counted_by_cause() {
 
 #[test]
 fn guards_let_only_our_frames_out() {
-    let mut random = Random::new(common::seed());
+    let mut random = Random::new(corpus::seed());
     for _ in 0..200 {
         let plan = arbitrary::plan(&mut random);
         let emitted = emitted(&plan, &Wiring::all(&plan, View::Tc), Mode::Attach);
@@ -284,7 +284,7 @@ fn guards_let_only_our_frames_out() {
 
 #[test]
 fn devmap_entries_count_what_leaves_and_let_it_pass() {
-    let mut random = Random::new(common::seed());
+    let mut random = Random::new(corpus::seed());
     let mut entries = 0;
     while entries < 200 {
         let plan = arbitrary::plan(&mut random);

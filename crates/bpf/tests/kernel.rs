@@ -268,7 +268,7 @@ fn agree_hop(plan: &Plan, frames: &[(HookId, Vec<u8>)]) -> usize {
 
 /// Random plans with frames, until `agree` has had so many of them.
 fn random_pairs(wanted: usize, mut agree: impl FnMut(&Plan, &[(HookId, Vec<u8>)], bool) -> usize) {
-    let mut random = Random::new(common::seed());
+    let mut random = Random::new(corpus::seed());
     let (mut pairs, mut plans) = (0, 0);
     while pairs < wanted {
         let plan = arbitrary::plan(&mut random);
@@ -452,7 +452,7 @@ fn super_frame(random: &mut Random) -> (Vec<u8>, Option<u64>) {
 
 #[test]
 fn super_frames_count_as_the_frames_that_they_stand_for() {
-    let mut random = Random::new(common::seed());
+    let mut random = Random::new(corpus::seed());
     let plan = port_aggregator();
     let id = HookId(0);
     let emitted = bpf::emit(&plan, &Wiring::all(&plan, View::Tc), Mode::Record).unwrap();

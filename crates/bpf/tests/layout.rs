@@ -32,7 +32,7 @@ fn refusal(plan: &Plan, wiring: &Wiring) -> String {
 
 #[test]
 fn every_counter_has_a_place_of_its_own() {
-    let mut random = Random::new(common::seed());
+    let mut random = Random::new(corpus::seed());
     for _ in 0..300 {
         let plan = arbitrary::plan(&mut random);
         for wiring in [Wiring::all(&plan, View::Tc), common::xdp_wiring(&plan)] {

@@ -23,13 +23,14 @@ mod outcome;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use plan::eval::{State, Time, Verdict, eval};
 use plan::plan::{Plan, Point};
 use wire::Frame;
 
 pub use golden::Golden;
-pub use outcome::Outcome;
+pub use outcome::{HookCount, Outcome};
 
 /// The folder of the cases.
 pub fn root() -> PathBuf {
@@ -199,6 +200,22 @@ impl Case {
         let mut state = State::default();
         self.run(|plan, input| eval(plan, &mut state, input.time, 0, input.at, &input.frame()))
     }
+}
+
+/// The seed of this run: `TAPWRIGHT_SEED`, or the clock. Printed, so that a failure can be had again.
+///
+/// # Panics
+/// Where `TAPWRIGHT_SEED` is no number.
+pub fn seed() -> u64 {
+    let seed = match std::env::var("TAPWRIGHT_SEED") {
+        Ok(text) => text.parse().expect("TAPWRIGHT_SEED is a number"),
+        Err(_) => {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            u64::from(since.subsec_nanos()) << 20 ^ since.as_secs()
+        }
+    };
+    println!("TAPWRIGHT_SEED={seed}");
+    seed
 }
 
 #[cfg(test)]

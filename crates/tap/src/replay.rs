@@ -29,14 +29,13 @@ const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
 pub struct Args {
     /// The config, or a plan as `check` prints it
     file: PathBuf,
-    /// Frames that entered at a port, from a pcap or pcapng file or - for standard input; PORT:rx or PORT:tx for a
-    /// watched interface. Again for more captures, of the same port too
+    /// What entered at a port (PORT:rx, PORT:tx where watched): a capture, or - for stdin; may be repeated
     #[arg(long, required = true, value_name = "PORT=CAPTURE")]
     read: Vec<OsString>,
     /// Write the frames that each port was sent to DIR/PORT.pcap (.pcapng where link types mix)
     #[arg(long, value_name = "DIR")]
     write_dir: Option<PathBuf>,
-    /// Write the frames that one port was sent to this file, or - for standard output
+    /// Write the frames that one port was sent to this file, or - for stdout; may be repeated
     #[arg(long, value_name = "PORT=FILE")]
     write: Vec<OsString>,
     /// Print the ledger as JSON
@@ -196,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_file_may_have_any_name_and_a_port_must_have_one() {
-        let file = |word: &'static str| pair(OsStr::new(word)).map(|(name, file)| (name, file));
+        let file = |word: &'static str| pair(OsStr::new(word));
         assert_eq!(file("a=x=y.pcap"), Ok(("a", PathBuf::from("x=y.pcap"))));
         assert_eq!(file("w:tx=-"), Ok(("w:tx", PathBuf::from("-"))));
         for bad in ["", "a", "a=", "a.pcap"] {

@@ -2,6 +2,11 @@
 //! writes the golden help texts. Commands that look at the machine run in a network namespace of their own.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+#[path = "cli/manual.rs"]
+mod manual;
+#[path = "cli/replay.rs"]
+mod replay;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

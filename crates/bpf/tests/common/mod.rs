@@ -13,19 +13,6 @@ use plan::plan::{Hook, HookId, Plan, PortId, Role, Sink};
 use rules::form::CopyIndex;
 use wire::{Frame, Tag};
 
-/// The seed of this run: `TAPWRIGHT_SEED`, or the clock. Printed, so that a failure can be had again.
-pub fn seed() -> u64 {
-    let seed = match std::env::var("TAPWRIGHT_SEED") {
-        Ok(text) => text.parse().expect("TAPWRIGHT_SEED is a number"),
-        Err(_) => {
-            let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-            u64::from(since.subsec_nanos()) << 20 ^ since.as_secs()
-        }
-    };
-    println!("TAPWRIGHT_SEED={seed}");
-    seed
-}
-
 /// XDP wherever it can be, copies to sinks with a queue by the hop.
 pub fn xdp_wiring(plan: &Plan) -> Wiring {
     let mut wiring = Wiring::all(plan, View::Xdp);

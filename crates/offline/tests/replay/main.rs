@@ -1,6 +1,7 @@
 //! Replays of whole captures: what comes out where, what is counted, and what is said of bad input.
 #![allow(clippy::unwrap_used, clippy::cast_possible_truncation)]
 
+mod cases;
 mod model;
 mod scratch;
 
