@@ -316,6 +316,24 @@ fn a_target_that_was_named_is_a_whole_capture_even_without_frames() {
 }
 
 #[test]
+fn a_rate_that_is_not_applied_is_said() {
+    let slow =
+        AGGREGATOR.replace("\"eth3\"", "{ interface = \"eth3\", rate = \"1Mbit\", buffer = \"2KiB\" }");
+    let notes = |config: &str| {
+        let plan = compile(config);
+        let (report, written) =
+            replay_all(&plan, vec![stream(point(&plan, "a"), pcap(&[(1, &frame(1)); 100]))]);
+        assert_eq!((written["m"].len(), report.ledger.unaccounted), (100, 0));
+        report.ledger.notes
+    };
+    assert_eq!(
+        notes(&slow),
+        ["rate and buffer of m are not applied: a replay sends at once, and drops nothing"]
+    );
+    assert!(notes(AGGREGATOR).is_empty());
+}
+
+#[test]
 fn progress_ends_with_everything() {
     let plan = compile(AGGREGATOR);
     let mut last = None;

@@ -84,6 +84,9 @@ fn two_captures_become_one_for_each_port_and_a_ledger() {
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
     let mut golden_texts = Golden::from_environment();
     golden_texts.check(&golden().join("replay.txt"), &ended.stdout);
+    let page =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/replay.md")).unwrap();
+    assert!(page.contains(&ended.stdout), "docs/replay.md shows this:\n{}", ended.stdout);
     assert_eq!(names(&dir.join("out")), ["a.pcap", "b.pcap", "ids.pcap"]);
     // The pcapng has nanoseconds, so all that is written has. Of equal times the first-named input goes first.
     let merged = pcap_of(true, &[(10, 1), (10, 3), (15, 4), (20, 2)]);
