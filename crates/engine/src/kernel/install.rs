@@ -65,6 +65,7 @@ pub fn prepare(
     if !refusals.is_empty() {
         return Err(Error::Refused(refusals));
     }
+    notes.extend(plan.ports.iter().zip(&chosen).filter_map(|(port, choice)| unseen_offloads(port, choice)));
     // Every program is attached once, but those of devmap entries.
     let hurried = machine.has_tcx() && hurry::is_worth_it(sys, emitted.units.len())?;
     let saved = Saved {
@@ -100,6 +101,18 @@ fn emit_or_fall_back(plan: &Plan, chosen: &mut [Chosen]) -> Result<Emitted, Erro
         Error::Refused(vec![Refusal { what: error.to_string(), help }])
     };
     if changed { emit(plan, &again, Mode::Attach).map_err(refused) } else { Err(refused(error)) }
+}
+
+/// What cannot be put right under XDP, nor seen from here: the far end of a virtual interface may leave
+/// checksums to a card that never comes.
+fn unseen_offloads(port: &plan::plan::Port, choice: &Chosen) -> Option<String> {
+    (choice.engine == Engine::Xdp && choice.is_virtual).then(|| {
+        format!(
+            "port {}: {} is virtual: under xdp, frames whose checksum its far end leaves to a card are passed and \
+             copied without one (`ethtool -K FAR tx off` there, or attach = \"tcx\")",
+            port.name, port.interface
+        )
+    })
 }
 
 fn place(role: Role, choice: &Chosen) -> card::Place {
