@@ -322,7 +322,7 @@ fn a_rate_that_is_not_applied_is_said() {
     let notes = |config: &str| {
         let plan = compile(config);
         let (report, written) =
-            replay_all(&plan, vec![stream(point(&plan, "a"), pcap(&[(1, &frame(1)); 100]))]);
+            replay_all(&plan, vec![stream(point(&plan, "a"), pcap(&[(1, &frame(1)[..]); 100]))]);
         assert_eq!((written["m"].len(), report.ledger.unaccounted), (100, 0));
         report.ledger.notes
     };
