@@ -5,19 +5,21 @@ use std::path::Path;
 use crate::steps::{Outcome, command, run};
 
 /// A program that some check calls, and the Debian package that has it.
-const PROGRAMS: &[(&str, &str)] = &[
+type Program = (&'static str, &'static str);
+
+/// What `cargo xtask test` calls.
+pub const TESTS: &[Program] = &[
     ("c++", "g++"),
-    ("curl", "curl"),
     ("ethtool", "ethtool"),
     ("ip", "iproute2"),
-    ("iperf3", "iperf3"),
-    ("nft", "nftables"),
-    ("sysctl", "procps"),
     ("tc", "iproute2"),
     ("tcpdump", "tcpdump"),
     ("timeout", "coreutils"),
-    ("tshark", "tshark"),
+    ("unshare", "util-linux"),
 ];
+
+/// What `cargo xtask check-data` calls.
+pub const CAPTURES: &[Program] = &[("tcpdump", "tcpdump"), ("tshark", "tshark")];
 
 /// Whether all of the checks can be run here.
 ///
@@ -29,7 +31,7 @@ pub fn is_fit() -> Result<(), String> {
                     network namespaces\nhelp: run `cargo xtask test` as root"
             .into());
     }
-    let missing = missing();
+    let missing = missing(TESTS);
     if !missing.is_empty() && !is_program("apt-get") {
         return Err(format!("not Debian, and these programs are missing: {}", missing.join(", ")));
     }
@@ -49,13 +51,13 @@ fn is_root() -> Result<bool, String> {
 ///
 /// # Errors
 /// Where apt-get fails, or a program is missing all the same.
-pub fn packages() -> Outcome {
-    let names = missing();
+pub fn packages(programs: &[Program]) -> Outcome {
+    let names = missing(programs);
     if names.is_empty() {
         return Ok("nothing is missing".into());
     }
     let mut packages: Vec<&str> =
-        PROGRAMS.iter().filter(|(program, _)| names.contains(program)).map(|(_, package)| *package).collect();
+        programs.iter().filter(|(program, _)| names.contains(program)).map(|(_, package)| *package).collect();
     packages.dedup();
     let quiet = |arguments: &[&str]| {
         let mut apt = command("apt-get");
@@ -64,7 +66,7 @@ pub fn packages() -> Outcome {
     };
     quiet(&["update"])?;
     quiet(&[&["install", "--yes", "--no-install-recommends"], packages.as_slice()].concat())?;
-    let names = missing();
+    let names = missing(programs);
     if names.is_empty() {
         Ok(format!("installed {}", packages.join(", ")))
     } else {
@@ -73,8 +75,8 @@ pub fn packages() -> Outcome {
 }
 
 /// Programs that are not on the path.
-fn missing() -> Vec<&'static str> {
-    PROGRAMS.iter().map(|(program, _)| *program).filter(|program| !is_program(program)).collect()
+fn missing(programs: &[Program]) -> Vec<&'static str> {
+    programs.iter().map(|(program, _)| *program).filter(|program| !is_program(program)).collect()
 }
 
 /// Whether a program is on the path, or where Debian keeps those of root.

@@ -41,6 +41,7 @@ fn main() -> ExitCode {
             steps.step("bless", tests::bless);
         }
         ["check-data", dir] => {
+            steps.step("Debian packages", || machine::packages(machine::CAPTURES));
             steps.step("captures", || captures::check(dir.as_ref()));
         }
         _ => return usage(),
@@ -60,7 +61,7 @@ fn test(steps: &mut Steps) {
         steps.step("machine", || -> Outcome { Err(why) });
         return;
     }
-    steps.step("Debian packages", machine::packages);
+    steps.step("Debian packages", || machine::packages(machine::TESTS));
     steps.step("format", tests::format);
     steps.step("lints", tests::lints);
     steps.step("docs", tests::docs);
