@@ -38,15 +38,17 @@ pub struct Written {
 }
 
 impl Sniffer {
-    /// Starts one that keeps whole frames, and waits until it listens.
+    /// Starts one that keeps whole frames of an MTU of 1500 (and as much of longer ones as shows that they are longer), and
+    /// waits until it listens.
     ///
     /// # Panics
     /// Where it does not.
     pub fn start(rig: &Rig, end: &End) -> Self {
-        Self::start_with(rig, end, 0)
+        Self::start_with(rig, end, 2048)
     }
 
-    /// Starts one that keeps the first `snaplen` octets of each frame (0 keeps all), and waits until it listens.
+    /// Starts one that keeps the first `snaplen` octets of each frame, and waits until it listens. Room in the kernel is for
+    /// as many frames as it holds that many octets.
     ///
     /// # Panics
     /// Where it does not.

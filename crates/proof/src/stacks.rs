@@ -32,7 +32,8 @@ pub fn address(rig: &Rig, end: &End, net: u8, host: u8) {
 }
 
 /// Has an interface send every frame with a tag of this VLAN, and take the tag off what it receives, as a VLAN device
-/// on top of it would (which not every kernel has). Super-frames stay whole, with one tag.
+/// on top of it would (which not every kernel has). Super-frames stay whole, with one tag. Programs
+/// that are there already run afterwards.
 ///
 /// # Panics
 /// Where the kernel refuses the programs.
@@ -49,7 +50,7 @@ pub fn tag(rig: &Rig, end: &End, vlan: u16) {
         for (hook, insns) in [(Hook::Egress, &push[..]), (Hook::Ingress, &pop)] {
             let (kind, license, name) = (ProgKind::SCHED_CLS, "Dual MIT/GPL", "proof_tag");
             let prog = sys.prog_load(&ProgSpec { kind, attach_type: 0, insns, license, name, flags: 0 })?;
-            sys.tcx_attach(index, hook, prog, Place::Last)?;
+            sys.tcx_attach(index, hook, prog, Place::First)?;
         }
         Ok(())
     });
