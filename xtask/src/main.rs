@@ -4,6 +4,7 @@
 //! others from running, and nothing is ever tried again. Besides Debian packages that are missing, nothing
 //! outside the target directory is changed.
 
+mod bench;
 mod captures;
 mod fuzz;
 mod lab;
@@ -21,6 +22,7 @@ usage: cargo xtask COMMAND
   test             everything that must hold: format, lints, licences, tests, fuzzing, the lab (root on Debian)
   fuzz [SECONDS]   throws bytes at every parser, for so long each (8)
   lab              every scenario of the lab, with the release build (root)
+  bench [ARGS]     taps beside their peers, and `up` with many links (root on Debian, on a quiet machine)
   bless            rewrites the golden files (corpus, listings, help); review them as code
   check-data DIR   reads every capture below DIR and compares each packet with what tshark reads
 ";
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
             Err(_) => return usage(),
         },
         ["lab"] => lab::run(&mut steps),
+        ["bench", arguments @ ..] => bench::run(&mut steps, arguments),
         ["bless"] => {
             steps.step("bless", tests::bless);
         }

@@ -5,7 +5,7 @@
 //! and sinks are tcx programs at the far ends.
 
 use crate::error::Outcome;
-use crate::stand::{Peer, Side, Sink, Stand};
+use crate::stand::{Peer, Shared, Side, Sink, Stand};
 
 /// How frames travel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -181,7 +181,7 @@ pub struct Standing {
 ///
 /// # Errors
 /// What could not be made, attached or started.
-pub fn set_up(job: Job) -> Outcome<Standing> {
+pub fn set_up(job: Job, shared: &Shared) -> Outcome<Standing> {
     // Regeneration takes monitors in pairs, one for each direction.
     let mut stand = Stand::new(2 * job.copies.max(1))?;
     let mut sinks = Vec::new();
@@ -189,16 +189,16 @@ pub fn set_up(job: Job) -> Outcome<Standing> {
     let ends: Vec<String> = job.forwards.then(|| "fb".to_owned()).into_iter().chain(far).collect();
     match job.view {
         View::Xdp => {
-            stand.pass_xdp(Side::Far, "fa")?;
+            stand.pass_xdp(shared, Side::Far, "fa")?;
             for end in &ends {
-                sinks.push(stand.sink_xdp(Side::Far, end)?);
+                sinks.push(stand.sink_xdp(shared, Side::Far, end)?);
             }
             for number in job.copies + 1..=2 * job.copies.max(1) {
-                stand.pass_xdp(Side::Far, &format!("f{number}"))?;
+                stand.pass_xdp(shared, Side::Far, &format!("f{number}"))?;
             }
         }
         View::Skb => {
-            stand.pass_xdp(Side::Tap, "a")?;
+            stand.pass_xdp(shared, Side::Tap, "a")?;
             for end in &ends {
                 sinks.push(stand.sink_tcx(Side::Far, end)?);
             }
@@ -206,7 +206,7 @@ pub fn set_up(job: Job) -> Outcome<Standing> {
     }
     let mut process = None;
     match (job.tap, job.view) {
-        (Tap::Limit, View::Xdp) => sinks.push(stand.sink_xdp(Side::Tap, "a")?),
+        (Tap::Limit, View::Xdp) => sinks.push(stand.sink_xdp(shared, Side::Tap, "a")?),
         (Tap::Limit, View::Skb) => sinks.push(stand.sink_tcx(Side::Tap, "a")?),
         (Tap::Bare, View::Xdp) => {
             let to: &[&str] = if job.copies == 0 { &["b"] } else { &["b", "m1"] };

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::error::{Failure, Outcome};
-use crate::stand::{Side, Stand};
+use crate::stand::{Shared, Side, Stand};
 
 /// Links.
 pub const LINKS: usize = 32;
@@ -38,7 +38,7 @@ impl Links {
     ///
     /// # Errors
     /// What could not be made; the program is not beside this one.
-    pub fn new() -> Outcome<Self> {
+    pub fn new(shared: &Shared) -> Outcome<Self> {
         let own = std::env::current_exe().map_err(|error| Failure::new("this program", error))?;
         let binary = own.with_file_name("tapwright");
         if !binary.is_file() {
@@ -50,7 +50,7 @@ impl Links {
             for port in ports(link) {
                 stand.cable(&port, &format!("f{port}"))?;
                 // XDP redirects only to virtual ends that have a program; for tcx it makes no difference.
-                stand.pass_xdp(Side::Far, &format!("f{port}"))?;
+                stand.pass_xdp(shared, Side::Far, &format!("f{port}"))?;
             }
         }
         let config = std::env::temp_dir().join(format!("tapwright-bench-{}.toml", std::process::id()));

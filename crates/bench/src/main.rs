@@ -19,6 +19,7 @@ use clap::Parser;
 use error::{Failure, Outcome};
 use jobs::{JOBS, Job, Standing, Tap};
 use report::{Machine, Report};
+use stand::Shared;
 
 /// Measures what a tapped frame costs beside the peers, and how long `up` takes.
 #[derive(Parser)]
@@ -66,10 +67,11 @@ fn measure(args: &Args) -> Outcome<Report> {
     let frame = frame::udp(args.octets)?;
     let machine = machine();
     let jobs: Vec<Job> = JOBS.iter().copied().filter(|job| job.name.contains(&args.only)).collect();
+    let shared = Shared::load()?;
     let mut rows = Vec::new();
     if args.rounds > 0 {
         eprintln!("setting up {} jobs", jobs.len());
-        let set_up = |job: &Job| jobs::set_up(*job).map_err(|error| Failure::new(job.name, error));
+        let set_up = |job: &Job| jobs::set_up(*job, &shared).map_err(|error| Failure::new(job.name, error));
         let mut standing = jobs.iter().map(set_up).collect::<Outcome<Vec<Standing>>>()?;
         let say = |round: usize| eprintln!("round {round} of {}", args.rounds);
         let samples = run::rounds(&mut standing, &frame, args.frames, args.rounds, &say)?;
@@ -79,7 +81,7 @@ fn measure(args: &Args) -> Outcome<Report> {
     let mut times = Vec::new();
     if args.links > 0 {
         eprintln!("laying {} cables", links::LINKS * (2 + links::MONITORS));
-        let stand = links::Links::new()?;
+        let stand = links::Links::new(&shared)?;
         for attach in ["tcx", "xdp"] {
             times.push(stand.measure(attach, args.links)?);
         }

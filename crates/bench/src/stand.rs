@@ -35,6 +35,29 @@ pub enum Side {
     Far,
 }
 
+/// XDP programs that all stands share. The kernel calls the first 48 that are attached on a machine directly
+/// (`BPF_DISPATCHER_MAX`, include/linux/bpf.h) and all others through a retpoline: with programs of its own
+/// each stand would be slower than the one before.
+pub struct Shared {
+    pass: ProgFd,
+    drop: ProgFd,
+    /// Holds their descriptors.
+    _sys: Linux,
+}
+
+impl Shared {
+    /// Loads them.
+    ///
+    /// # Errors
+    /// They cannot be loaded: not root, most of the time.
+    pub fn load() -> Outcome<Self> {
+        let mut sys = Linux::new();
+        let pass = load(&mut sys, &constant(Kind::Xdp, bpf::emit::XDP_PASS)?, &[], &[])?;
+        let drop = load(&mut sys, &constant(Kind::Xdp, bpf::emit::XDP_DROP)?, &[], &[])?;
+        Ok(Self { pass, drop, _sys: sys })
+    }
+}
+
 /// The stand of one job.
 pub struct Stand {
     tap: Namespace,
@@ -173,24 +196,7 @@ impl Stand {
         maps: &[(MapRef, MapFd)],
         ports: &[(PortId, u32)],
     ) -> Outcome<ProgFd> {
-        let resolve = |symbol| match symbol {
-            Symbol::Map(map) => maps.iter().find(|(known, _)| *known == map).map(|(_, fd)| fd.0),
-            Symbol::Interface(port) => ports
-                .iter()
-                .find(|(known, _)| *known == port)
-                .and_then(|(_, index)| i32::try_from(*index).ok()),
-            Symbol::Hop(_) => None,
-        };
-        let insns = program.link(resolve).map_err(|error| Failure::new(&program.name, error))?;
-        let spec = ProgSpec {
-            kind: ProgKind(program.kind.program_type()),
-            attach_type: program.kind.expected_attach_type(),
-            insns: &insns,
-            license: LICENSE,
-            name: &program.name,
-            flags: 0,
-        };
-        Ok(self.sys.prog_load(&spec)?)
+        load(&mut self.sys, program, maps, ports)
     }
 
     /// Attaches a program to native XDP.
@@ -244,21 +250,17 @@ impl Stand {
     ///
     /// # Errors
     /// A system call failed.
-    pub fn pass_xdp(&mut self, side: Side, interface: &str) -> Outcome<()> {
-        let program = self.load(&constant(Kind::Xdp, bpf::emit::XDP_PASS)?, &[], &[])?;
-        self.attach_xdp(side, interface, program)
+    pub fn pass_xdp(&mut self, shared: &Shared, side: Side, interface: &str) -> Outcome<()> {
+        self.attach_xdp(side, interface, shared.pass)
     }
 
-    /// XDP that counts and drops.
+    /// XDP that drops. The interface counts what XDP saw: with a native program, `rx_packets` of a veth is that.
     ///
     /// # Errors
     /// A system call failed.
-    pub fn sink_xdp(&mut self, side: Side, interface: &str) -> Outcome<Sink> {
-        let sink = self.sink(interface)?;
-        let program = assembled(bpf::bench::xdp_sink())?;
-        let program = self.load(&program, &[(COUNT, sink.map)], &[])?;
-        self.attach_xdp(side, interface, program)?;
-        Ok(sink)
+    pub fn sink_xdp(&mut self, shared: &Shared, side: Side, interface: &str) -> Outcome<Sink> {
+        self.attach_xdp(side, interface, shared.drop)?;
+        Ok(Sink { interface: interface.to_owned(), counter: Counter::Interface(side) })
     }
 
     /// tcx that counts and drops.
@@ -266,16 +268,11 @@ impl Stand {
     /// # Errors
     /// A system call failed.
     pub fn sink_tcx(&mut self, side: Side, interface: &str) -> Outcome<Sink> {
-        let sink = self.sink(interface)?;
-        let program = assembled(bpf::bench::tc_sink())?;
-        let program = self.load(&program, &[(COUNT, sink.map)], &[])?;
-        self.attach_tcx(side, interface, program)?;
-        Ok(sink)
-    }
-
-    fn sink(&mut self, interface: &str) -> Outcome<Sink> {
         let map = self.sys.map_create(&map(MapKind::PERCPU_ARRAY, 8, "bench_count"))?;
-        Ok(Sink { interface: interface.to_owned(), map })
+        let program = assembled(bpf::bench::tc_sink())?;
+        let program = self.load(&program, &[(COUNT, map)], &[])?;
+        self.attach_tcx(side, interface, program)?;
+        Ok(Sink { interface: interface.to_owned(), counter: Counter::Map(map) })
     }
 
     /// XDP that sends to interfaces and does nothing else.
@@ -316,7 +313,13 @@ impl Stand {
     /// # Errors
     /// A system call failed.
     pub fn count(&mut self, sink: &Sink) -> Outcome<u64> {
-        let values = self.sys.map_lookup_percpu(sink.map, &0u32.to_ne_bytes())?.unwrap_or_default();
+        let map = match sink.counter {
+            Counter::Map(map) => map,
+            Counter::Interface(side) => {
+                return self.on(side, |sys| find(sys, &sink.interface).map(|link| link.stats.rx_packets));
+            }
+        };
+        let values = self.sys.map_lookup_percpu(map, &0u32.to_ne_bytes())?.unwrap_or_default();
         let number = |bytes: &Vec<u8>| bytes.first_chunk().map_or(0, |chunk| u64::from_ne_bytes(*chunk));
         Ok(values.iter().map(number).sum())
     }
@@ -336,7 +339,13 @@ impl Stand {
 pub struct Sink {
     /// The interface that they ended at.
     pub interface: String,
-    map: MapFd,
+    counter: Counter,
+}
+
+/// Who counts at a sink.
+enum Counter {
+    Map(MapFd),
+    Interface(Side),
 }
 
 /// A program of a peer that runs among the taps. It is ended when this is dropped.
@@ -367,6 +376,32 @@ impl Drop for Peer {
 pub fn cpu_ns_of(pid: u32) -> Option<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
     text.split_whitespace().next()?.parse().ok()
+}
+
+/// Loads a program with the maps and the interfaces that it names.
+fn load(
+    sys: &mut Linux,
+    program: &Program,
+    maps: &[(MapRef, MapFd)],
+    ports: &[(PortId, u32)],
+) -> Outcome<ProgFd> {
+    let resolve = |symbol| match symbol {
+        Symbol::Map(map) => maps.iter().find(|(known, _)| *known == map).map(|(_, fd)| fd.0),
+        Symbol::Interface(port) => {
+            ports.iter().find(|(known, _)| *known == port).and_then(|(_, index)| i32::try_from(*index).ok())
+        }
+        Symbol::Hop(_) => None,
+    };
+    let insns = program.link(resolve).map_err(|error| Failure::new(&program.name, error))?;
+    let spec = ProgSpec {
+        kind: ProgKind(program.kind.program_type()),
+        attach_type: program.kind.expected_attach_type(),
+        insns: &insns,
+        license: LICENSE,
+        name: &program.name,
+        flags: 0,
+    };
+    Ok(sys.prog_load(&spec)?)
 }
 
 /// An interface that must be there.

@@ -1,0 +1,24 @@
+//! Runs the benchmarks: taps and their peers side by side, and `up` with many links.
+
+use crate::machine;
+use crate::steps::{Outcome, Steps, cargo, command, run as run_command, target};
+
+/// The peers, and what sets them up.
+const PROGRAMS: &[(&str, &str)] = &[
+    ("daemonlogger", "daemonlogger"),
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("tc", "iproute2"),
+    ("tcpbridge", "tcpreplay"),
+];
+
+/// Installs the peers, builds the release, and measures. The arguments are those of the program `bench`.
+pub fn run(steps: &mut Steps, arguments: &[&str]) {
+    steps.step("Debian packages", || machine::packages(PROGRAMS));
+    steps.step("bench", || bench(arguments));
+}
+
+fn bench(arguments: &[&str]) -> Outcome {
+    run_command(&mut cargo(&["build", "--release", "--locked", "--package=tapwright", "--package=bench"]))?;
+    run_command(command(target().join("release/bench")).args(arguments))
+}
