@@ -138,6 +138,8 @@ fn privileged_a_watched_interface_keeps_its_offloads_and_its_copies_are_cut() {
     for attach in [Attach::Tcx, Attach::Clsact] {
         let far = End::new("right", "eth0");
         let rig = Rig::with_ends(&[("w", far.clone()), ("m1", End::new("outside", "m1"))], 1500);
+        // Until it has its addresses, and the sensor listens.
+        rig.at(&rig.near("w"), |sys, _| sys.sysctl_write("ipv6/conf/w/disable_ipv6", "1"));
         let before = active(&rig, &rig.near("w"));
         assert!(before.iter().any(|name| name == "tx-tcp-segmentation"), "{before:?}");
         rig.up(&watch().config(attach));
