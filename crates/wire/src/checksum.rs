@@ -77,6 +77,13 @@ pub struct Checks {
     pub transport: Check,
 }
 
+impl Checks {
+    /// Whether either is known to be wrong.
+    pub fn any_wrong(self) -> bool {
+        [self.ip, self.transport].contains(&Check::Wrong)
+    }
+}
+
 /// Checks the checksums of a frame's outermost IP packet.
 pub fn verify(frame: &Frame<'_>) -> Checks {
     let headers = walk(frame);
@@ -135,6 +142,14 @@ mod tests {
     fn an_odd_last_octet_is_the_high_half_of_a_word() {
         assert_eq!(internet(&[0x12, 0x34, 0x56]), !(0x1234u16 + 0x5600));
         assert_eq!(internet(&[]), 0xffff);
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_not_wrong() {
+        let checks = |ip, transport| Checks { ip, transport };
+        assert!(!checks(Check::Right, Check::Unknown).any_wrong());
+        assert!(checks(Check::Right, Check::Wrong).any_wrong());
+        assert!(checks(Check::Wrong, Check::Unknown).any_wrong());
     }
 
     #[test]
