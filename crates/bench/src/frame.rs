@@ -21,22 +21,13 @@ pub fn udp(octets: usize) -> Outcome<Vec<u8>> {
     frame.extend([0x45, 0]);
     frame.extend(lengths(14));
     frame.extend([0, 1, 0, 0, 64, 17, 0, 0, 10, 9, 9, 1, 10, 9, 9, 2]);
-    let sum = header_checksum(&frame[14..34]);
+    let sum = wire::checksum::internet(&frame[14..34]);
     frame[24..26].copy_from_slice(&sum.to_be_bytes());
     // Port 9 is discard; a checksum of 0 says that there is none (RFC 768).
     frame.extend([0, 9, 0, 9]);
     frame.extend(lengths(34));
     frame.resize(octets, 0);
     Ok(frame)
-}
-
-/// RFC 1071.
-fn header_checksum(header: &[u8]) -> u16 {
-    let words = header.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
-    let sum: u32 = words.sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    let folded = (folded & 0xffff) + (folded >> 16);
-    !u16::try_from(folded).expect("folded to 16 bits")
 }
 
 #[cfg(test)]
@@ -48,7 +39,7 @@ mod tests {
         for octets in [60, 1514] {
             let frame = udp(octets).unwrap();
             assert_eq!(frame.len(), octets);
-            assert_eq!(header_checksum(&frame[14..34]), 0);
+            assert_eq!(wire::checksum::internet(&frame[14..34]), 0);
         }
         assert!(udp(59).is_err() && udp(1515).is_err());
     }

@@ -415,10 +415,7 @@ fn map(kind: MapKind, value_bytes: u32, name: &str) -> MapSpec {
 }
 
 fn constant(kind: Kind, verdict: i32) -> Outcome<Program> {
-    let mut asm = Assembler::new("bench_pass", kind);
-    asm.mov(Reg::R0, verdict);
-    asm.exit();
-    assembled(asm.finish())
+    assembled(bpf::asm::constant("bench_pass", kind, verdict))
 }
 
 /// `BPF_F_BROADCAST`: to every entry of the map.

@@ -5,14 +5,13 @@
 //! ends get a program that passes everything (GRO would merge what the sensor should see apart), and the ends of
 //! links finish their checksums themselves. Physical cards need none of this.
 
+use bpf::asm::{Kind, constant};
+use bpf::emit::XDP_PASS;
 use sys::{Linux, ProgKind, ProgSpec, Sys, XdpMode};
 
 use crate::enterprise::{End, TAP};
 use crate::network::{LabError, Network, find};
 use crate::scenario::Layout;
-
-/// `r0 = 2 (XDP_PASS); exit`
-const PASS: [u64; 2] = [0x0000_0002_0000_00b7, 0x0000_0000_0000_0095];
 
 /// Prepares the ends of all cables that come from the tap box, and tells what was done.
 pub fn prepare(network: &Network, layout: &Layout) -> Result<Vec<String>, LabError> {
@@ -47,13 +46,16 @@ pub fn finish_checksums(network: &Network, end: &End) -> Result<(), LabError> {
 
 /// Attaches a native XDP program that passes everything. It lasts as long as the interface.
 pub fn pass_all(network: &Network, end: &End) -> Result<(), LabError> {
+    let defect = |error: &dyn std::fmt::Display| LabError::new(end.to_string(), error);
+    let program = constant("lab_pass", Kind::Xdp, XDP_PASS).map_err(|error| defect(&error))?;
+    let insns = program.link(|_| None).map_err(|error| defect(&error))?;
     network.on(&end.host, |sys: &mut Linux| {
         let spec = ProgSpec {
-            kind: ProgKind::XDP,
-            attach_type: 0,
-            insns: &PASS,
+            kind: ProgKind(program.kind.program_type()),
+            attach_type: program.kind.expected_attach_type(),
+            insns: &insns,
             license: "Dual MIT/GPL",
-            name: "lab_pass",
+            name: &program.name,
             flags: XDP_HAS_FRAGS,
         };
         let program = sys.prog_load(&spec)?;

@@ -15,7 +15,7 @@ use std::fmt;
 use plan::plan::{HookId, PortId};
 use rules::form::RuleId;
 
-pub use build::{AsmError, Assembler};
+pub use build::{AsmError, Assembler, constant};
 pub use link::LinkError;
 
 /// A register. `R0` is what calls and programs return, `R1` to `R5` are arguments and lost over a call,

@@ -4,7 +4,7 @@ use plan::plan::{HookId, PortId};
 
 use super::{BLOCK, BYTES, CTX, Context, EmitError, FRAMES, OUR_MARK, TC_NEXT, TC_SHOT, XDP_ABORTED};
 use super::{XDP_PASS, assembler, measure, skb};
-use crate::asm::{Alu, Cond, Kind, Program, Reg, Size};
+use crate::asm::{Alu, Cond, Kind, Program, Reg, Size, constant};
 use crate::layout::{Counter, Part, Target, guard_senders};
 
 /// At tc egress: our frames pass and are counted by hook, all others end here.
@@ -87,8 +87,5 @@ pub(super) fn devmap(
 
 /// Lets everything pass. A virtual pair takes redirected frames only where its far end bears such a program.
 pub(super) fn pass() -> Result<Program, EmitError> {
-    let mut asm = assembler("tw_pass".to_owned(), Kind::Xdp);
-    asm.mov(Reg::R0, XDP_PASS);
-    asm.exit();
-    Ok(asm.finish()?)
+    Ok(constant("tw_pass", Kind::Xdp, XDP_PASS)?)
 }
