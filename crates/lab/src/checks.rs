@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::checksum::{self, Verdict};
-use crate::packet::is_housekeeping;
+use wire::Frame;
+use wire::headers::{ether_type, protocol, walk};
 
 /// The frames that entered by one way, as they should have been on the wire.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -134,17 +134,34 @@ fn disorder(seen: &[&[u8]], sides: &[Side]) -> Option<String> {
     })
 }
 
+/// What stacks say to find each other: ARP, IGMP (RFC 3376), and ICMPv6 but for echo and errors, which is MLD
+/// (RFC 3810) and neighbour discovery (RFC 4861).
+pub fn is_housekeeping(bytes: &[u8]) -> bool {
+    let Some(frame) = Frame::ethernet(bytes) else { return false };
+    let headers = walk(&frame);
+    let Some(ip) = headers.ip else { return headers.ether_type == Some(ether_type::ARP) };
+    match (ip.protocol, ip.version) {
+        (protocol::IGMP, 4) => true,
+        (protocol::ICMPV6, 6) => matches!(bytes.get(ip.at + ip.header_len), Some(130..=143)),
+        _ => false,
+    }
+}
+
 fn oversize(seen: &[&[u8]], mtu: u32, describe: &dyn Fn(&[u8]) -> String) -> Option<String> {
     let limit = usize::try_from(mtu).ok()? + 14;
     let above = |frame: &[u8]| {
-        let tag = wire::Frame::ethernet(frame).is_some_and(|frame| frame.outer_tag().is_some());
+        let tag = Frame::ethernet(frame).is_some_and(|frame| frame.outer_tag().is_some());
         frame.len() > limit + if tag { wire::Tag::LEN } else { 0 }
     };
     first(seen, above, describe)
 }
 
 fn broken(seen: &[&[u8]], describe: &dyn Fn(&[u8]) -> String) -> Option<String> {
-    first(seen, |frame| checksum::verify(frame) == Verdict::Wrong, describe)
+    first(
+        seen,
+        |frame| Frame::ethernet(frame).is_some_and(|frame| wire::checksum::verify(&frame).any_wrong()),
+        describe,
+    )
 }
 
 fn first(seen: &[&[u8]], bad: impl Fn(&[u8]) -> bool, describe: &dyn Fn(&[u8]) -> String) -> Option<String> {
@@ -167,6 +184,29 @@ mod tests {
             .into_iter()
             .filter_map(|check| check.problem)
             .collect()
+    }
+
+    #[test]
+    fn what_stacks_say_to_find_each_other_is_housekeeping() {
+        let frame =
+            |ether_type: u16, packet: &[u8]| [[2; 12].as_slice(), &ether_type.to_be_bytes(), packet].concat();
+        let v6 = |next: u8, body: &[u8]| {
+            let len = u8::try_from(body.len()).unwrap();
+            frame(0x86dd, &[&[0x60, 0, 0, 0, 0, len, next, 1][..], &[0x20; 32], body].concat())
+        };
+        let v4 = |number: u8| {
+            let header = [0x45, 0, 0, 28, 0, 0, 0, 0, 1, number, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+            frame(0x0800, &[&header[..], &[0x22; 8]].concat())
+        };
+        let router_alert = [58, 0, 5, 2, 0, 0, 1, 0];
+        let report = [&router_alert[..], &[143, 0, 0, 0, 0, 0, 0, 0]].concat();
+        for frame in [frame(0x0806, &[0; 28]), v4(2), v6(0, &report), v6(58, &[135, 0, 0, 0, 0, 0, 0, 0])] {
+            assert!(is_housekeeping(&frame), "{frame:02x?}");
+        }
+        for frame in [frame(0x88b5, &[0; 28]), v4(1), v6(58, &[128, 0, 0, 0, 0, 0, 0, 0]), v6(17, &[0; 8])] {
+            assert!(!is_housekeeping(&frame), "{frame:02x?}");
+        }
+        assert!(!is_housekeeping(&[]));
     }
 
     #[test]

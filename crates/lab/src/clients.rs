@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use simple_dns::rdata::RData;
 use simple_dns::{CLASS, Name, Packet, QCLASS, Question, RCODE, TYPE};
 use socket2::{Domain, Protocol, Socket, Type};
-
-use crate::checksum;
+use wire::checksum::internet;
 
 /// How long any client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -45,7 +44,7 @@ fn echo(to: IpAddr, id: u16, sequence: u16) -> io::Result<()> {
     message.extend((0u8..=255).cycle().take(ECHO_DATA));
     if to.is_ipv4() {
         // For ICMPv6 the kernel computes it: only it knows the source address of the pseudo-header.
-        let sum = checksum::internet(&[&message]);
+        let sum = internet(&message);
         message[2..4].copy_from_slice(&sum.to_be_bytes());
     }
     socket.send_to(&message, &SocketAddr::new(to, 0).into())?;

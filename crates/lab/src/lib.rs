@@ -8,20 +8,18 @@
 //! Never touches an interface of the namespace it was started in, never reaches a real network, and leaves
 //! nothing behind unless it is asked to keep it: namespaces are anonymous and go with the process.
 //!
-//! [`packet`], [`checksum`] and [`segment`] say what should have been on the wire. They share no code with what they
-//! judge.
+//! [`segment`] says what should have been on the wire, and [`checks`] compares. They share no code with what they
+//! judge: the programs in the kernel and the kernel's own segmentation.
 
 pub mod bench;
 pub mod capture;
 pub mod checks;
-pub mod checksum;
 pub mod clients;
 pub mod enterprise;
 pub mod frames;
 pub mod keep;
 pub mod management;
 pub mod network;
-pub mod packet;
 pub mod report;
 pub mod run;
 pub mod scenario;

@@ -5,8 +5,8 @@
 use std::time::{Duration, Instant};
 
 use sys::packet::{Options, PacketSocket};
+use wire::checksum::internet;
 
-use crate::checksum;
 use crate::clients::Told;
 use crate::enterprise::{End, MANAGEMENT, MANAGEMENT_VLAN};
 use crate::network::{LabError, Network};
@@ -77,7 +77,7 @@ fn echo(kind: u8, from: &Host, to: &Host, sequence: u16) -> Vec<u8> {
     let mut message = vec![kind, 0, 0, 0, 0x10, 0x04];
     message.extend(sequence.to_be_bytes());
     message.extend((0u8..=255).cycle().take(usize::from(ECHO_DATA)));
-    let sum = checksum::internet(&[&message]);
+    let sum = internet(&message);
     message[2..4].copy_from_slice(&sum.to_be_bytes());
 
     let mut header = vec![0x45, 0];
@@ -86,7 +86,7 @@ fn echo(kind: u8, from: &Host, to: &Host, sequence: u16) -> Vec<u8> {
     header.extend([0x40, 0, 64, 1, 0, 0]);
     header.extend(from.ip);
     header.extend(to.ip);
-    let sum = checksum::internet(&[&header]);
+    let sum = internet(&header);
     header[10..12].copy_from_slice(&sum.to_be_bytes());
 
     let tag = [0x8100u16.to_be_bytes(), MANAGEMENT_VLAN.to_be_bytes(), 0x0800u16.to_be_bytes()].concat();

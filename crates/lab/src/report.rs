@@ -6,7 +6,7 @@ use wire::capture::Timestamp;
 use wire::print::Printer;
 
 use crate::capture::Captured;
-use crate::packet::is_housekeeping;
+use crate::checks::is_housekeeping;
 use crate::run::{Observed, Report};
 use crate::scenario::SCENARIOS;
 

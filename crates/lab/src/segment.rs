@@ -1,98 +1,114 @@
 //! What a super-frame stands for: the wire frames that hardware would have made of it.
 //!
 //! The ends of the lab keep their offloads, so a capture taken there shows what the stack handed to the
-//! device: many segments in one, checksums half done. This module cuts and mends them the way hardware does,
+//! device: many segments in one, checksums half done. This module cuts and mends them the way the kernel does,
 //! to say what *should* have been on the wire. It is the lab's own expectation of what the tap did in the
 //! kernel, and shares no code with it. Never does I/O.
 
-use crate::checksum;
-use crate::packet::{Packet, Transport};
+use wire::Frame;
+use wire::checksum::{internet, pseudo_header};
+use wire::headers::{Headers, Ip, protocol, walk};
 
 /// The frame as it stands on the wire, and its checksum completed where the kernel left that to hardware.
 ///
 /// A TCP frame that holds more than `mtu` octets of IP becomes several, each with as much data as the MTU
 /// allows: `None` where it is too long and not TCP, which no hardware of ours would cut.
 pub fn wire_frames(frame: &[u8], checksum_partial: bool, mtu: usize) -> Option<Vec<Vec<u8>>> {
-    let Some(packet) = Packet::parse(frame) else {
+    let (headers, whole) = packet(frame);
+    let Some(ip) = whole else {
         return (frame.len() <= mtu + 14 + wire::Tag::LEN).then(|| vec![frame.to_vec()]);
     };
-    if packet.header().len() + packet.body().len() <= mtu {
+    if ip.end - ip.at <= mtu {
         let mut whole = frame.to_vec();
         if checksum_partial {
-            complete(&mut whole);
+            complete(&mut whole, Zero::Complement);
         }
         return Some(vec![whole]);
     }
-    if packet.transport() != Transport::Tcp {
-        return None;
-    }
-    let tcp_len = usize::from(packet.body().get(12)? >> 4) * 4;
-    let data = packet.body().get(tcp_len..)?;
-    let room = mtu.checked_sub(packet.header().len() + tcp_len).filter(|room| *room > 0)?;
-    let head_len = packet.offset() + packet.header().len() + tcp_len;
-    let head = frame.get(..head_len)?;
+    let tcp = headers.transport.filter(|tcp| tcp.protocol == protocol::TCP && ip.fragment.is_none())?;
+    let head_len = headers.segment_header_len()?;
+    let (head, data) = (frame.get(..head_len)?, frame.get(head_len..ip.end)?);
+    let room = mtu.checked_sub(head_len - ip.at).filter(|room| *room > 0)?;
     let last = data.chunks(room).count() - 1;
     let segments = data.chunks(room).enumerate();
-    segments.map(|(number, chunk)| segment(head, &packet, chunk, number, room, number == last)).collect()
+    let place = |number: usize| Segment { number, room, last: number == last };
+    segments.map(|(number, chunk)| segment(head, (&ip, tcp.at), chunk, place(number))).collect()
+}
+
+/// The headers of a frame, and the IP packet in it, where there is one and the frame holds all of it.
+fn packet(frame: &[u8]) -> (Headers, Option<Ip>) {
+    let headers = Frame::ethernet(frame).map(|frame| walk(&frame)).unwrap_or_default();
+    (headers, headers.ip.filter(|ip| ip.end <= frame.len()))
 }
 
 /// TCP flags that only the last segment keeps (FIN, PSH), and that only the first one does (CWR).
 const LAST_ONLY: u8 = 0x09;
 const FIRST_ONLY: u8 = 0x80;
 
-/// One segment: the head with its lengths, identification, sequence number, flags and checksums set.
-fn segment(
-    head: &[u8],
-    packet: &Packet<'_>,
-    data: &[u8],
+/// Which segment of a super-frame.
+#[derive(Clone, Copy)]
+struct Segment {
+    /// Counted from 0.
     number: usize,
+    /// Octets of data in each but the last.
     room: usize,
     last: bool,
-) -> Option<Vec<u8>> {
+}
+
+/// One segment: the head with its lengths, identification, sequence number, flags and checksums set.
+fn segment(head: &[u8], (ip, tcp): (&Ip, usize), data: &[u8], place: Segment) -> Option<Vec<u8>> {
     let mut bytes = [head, data].concat();
-    let ip = packet.offset();
-    let tcp = ip + packet.header().len();
-    let total = u16::try_from(bytes.len() - ip).ok()?;
-    if packet.is_v4() {
-        bytes[ip + 2..ip + 4].copy_from_slice(&total.to_be_bytes());
-        let id = u16::from_be_bytes([head[ip + 4], head[ip + 5]]);
-        let id = id.wrapping_add(u16::try_from(number).ok()?);
-        bytes[ip + 4..ip + 6].copy_from_slice(&id.to_be_bytes());
-        bytes[ip + 10..ip + 12].copy_from_slice(&[0, 0]);
-        let sum = checksum::internet(&[&bytes[ip..tcp]]);
-        bytes[ip + 10..ip + 12].copy_from_slice(&sum.to_be_bytes());
+    let at = ip.at;
+    let total = u16::try_from(bytes.len() - at).ok()?;
+    if ip.version == 4 {
+        bytes[at + 2..at + 4].copy_from_slice(&total.to_be_bytes());
+        let id = u16::from_be_bytes([head[at + 4], head[at + 5]]);
+        let id = id.wrapping_add(u16::try_from(place.number).ok()?);
+        bytes[at + 4..at + 6].copy_from_slice(&id.to_be_bytes());
+        bytes[at + 10..at + 12].copy_from_slice(&[0, 0]);
+        let sum = internet(&bytes[at..tcp]);
+        bytes[at + 10..at + 12].copy_from_slice(&sum.to_be_bytes());
     } else {
-        bytes[ip + 4..ip + 6].copy_from_slice(&(total - 40).to_be_bytes());
+        bytes[at + 4..at + 6].copy_from_slice(&(total - 40).to_be_bytes());
     }
     let first_sequence = u32::from_be_bytes([head[tcp + 4], head[tcp + 5], head[tcp + 6], head[tcp + 7]]);
-    let sequence = first_sequence.wrapping_add(u32::try_from(number * room).ok()?);
+    let sequence = first_sequence.wrapping_add(u32::try_from(place.number * place.room).ok()?);
     bytes[tcp + 4..tcp + 8].copy_from_slice(&sequence.to_be_bytes());
-    if !last {
+    if !place.last {
         bytes[tcp + 13] &= !LAST_ONLY;
     }
-    if number > 0 {
+    if place.number > 0 {
         bytes[tcp + 13] &= !FIRST_ONLY;
     }
-    complete(&mut bytes);
+    complete(&mut bytes, Zero::AsItIs);
     Some(bytes)
 }
 
+/// How a checksum that comes out as 0 is written. Both are right: a receiver's sum is the same.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Zero {
+    /// As 0xffff: a frame that is finished whole (`skb_checksum_help`, `net/core/dev.c`, whatever the protocol).
+    Complement,
+    /// As 0: the segments of a super-frame of TCP (`tcp_gso_segment`, `net/ipv4/tcp_offload.c`).
+    AsItIs,
+}
+
 /// Sets the transport checksum, whatever stood there.
-fn complete(frame: &mut [u8]) {
-    let Some(packet) = Packet::parse(frame) else { return };
-    let field = match packet.transport() {
-        Transport::Tcp => 16,
-        Transport::Udp => 6,
-        Transport::Icmp6 => 2,
-        Transport::Icmp4 | Transport::Other => return,
+fn complete(frame: &mut [u8], zero: Zero) {
+    let (headers, Some(ip)) = packet(frame) else { return };
+    let Some(transport) = headers.transport.filter(|_| ip.fragment.is_none()) else { return };
+    let field = match transport.protocol {
+        protocol::TCP => 16,
+        protocol::UDP => 6,
+        protocol::ICMPV6 => 2,
+        _ => return,
     };
-    let at = packet.offset() + packet.header().len() + field;
-    let body = packet.body();
-    let Some((before, after)) = body.get(..field).zip(body.get(field + 2..)) else { return };
-    let tail = packet.pseudo_tail(body.len());
-    let sum = match checksum::internet(&[packet.address_pair(), &tail, before, after]) {
-        // RFC 768: no checksum is written as zero, so a sum of zero is written as its complement.
-        0 if packet.transport() == Transport::Udp => 0xffff,
+    let (body, at) = (transport.at..ip.end, transport.at + field);
+    let Ok(len) = u32::try_from(body.len()) else { return };
+    let Some(pseudo) = pseudo_header(&frame[ip.at..], transport.protocol, len) else { return };
+    frame[at..at + 2].copy_from_slice(&[0, 0]);
+    let sum = match pseudo.with(&frame[body]).checksum() {
+        0 if zero == Zero::Complement => 0xffff,
         sum => sum,
     };
     frame[at..at + 2].copy_from_slice(&sum.to_be_bytes());
@@ -100,27 +116,15 @@ fn complete(frame: &mut [u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use wire::checksum::{Check, Checks, verify};
 
-    /// A TCP frame of `len` octets of data, flags PSH, FIN, CWR and ACK, with 12 octets of options.
+    use super::*;
+    use crate::frames::unfinished_tcp;
+
+    /// [`unfinished_tcp`] with `len` octets of data.
     fn tcp_frame(v6: bool, len: usize) -> Vec<u8> {
-        let mut tcp =
-            vec![0x12, 0x34, 0, 80, 0xff, 0xff, 0xff, 0x00, 0, 0, 0, 1, 0x80, 0x99, 1, 0, 0, 0, 0, 0];
-        tcp.extend([1; 12]);
-        tcp.extend((0..len).map(|i| u8::try_from(i % 251).unwrap()));
-        let mut frame = vec![2; 12];
-        if v6 {
-            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
-            frame.extend(u16::try_from(tcp.len()).unwrap().to_be_bytes());
-            frame.extend([6, 64]);
-            frame.extend([0x20; 32]);
-        } else {
-            frame.extend([8, 0, 0x45, 0]);
-            frame.extend(u16::try_from(tcp.len() + 20).unwrap().to_be_bytes());
-            frame.extend([0xff, 0xff, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
-        }
-        frame.extend(tcp);
-        frame
+        let data: Vec<u8> = (0..len).map(|i| u8::try_from(i % 251).unwrap()).collect();
+        unfinished_tcp(v6, 0x99, &data)
     }
 
     #[test]
@@ -130,9 +134,10 @@ mod tests {
             assert_eq!(frames.len(), 4);
             let mut data: Vec<u8> = Vec::new();
             for (number, frame) in frames.iter().enumerate() {
-                assert_eq!(checksum::verify(frame), checksum::Verdict::Right, "segment {number}");
-                let packet = Packet::parse(frame).unwrap();
-                let body = packet.body();
+                let parsed = Frame::ethernet(frame).unwrap();
+                let ip = if v6 { Check::Unknown } else { Check::Right };
+                assert_eq!(verify(&parsed), Checks { ip, transport: Check::Right }, "segment {number}");
+                let body = &frame[walk(&parsed).transport.unwrap().at..];
                 let sequence = u32::from_be_bytes(body[4..8].try_into().unwrap());
                 let expected = 0xffff_ff00_u32.wrapping_add(u32::try_from(number * room).unwrap());
                 assert_eq!(sequence, expected);
@@ -157,6 +162,23 @@ mod tests {
         let mended = wire_frames(&frame, true, 1500).unwrap();
         assert_ne!(mended[0], frame);
         assert_eq!(mended[0][..50], frame[..50]);
+    }
+
+    #[test]
+    fn a_sum_of_zero_is_written_as_the_kernel_does() {
+        for (v6, tcp) in [(false, 34), (true, 54)] {
+            let (sum, data) = (tcp + 16, tcp + 32);
+            for (len, written) in [(2, [0xff, 0xff]), (3000, [0, 0])] {
+                let mut frame = tcp_frame(v6, len);
+                frame[data..data + 2].fill(0);
+                let first = wire_frames(&frame, true, 1500).unwrap().swap_remove(0);
+                // Added to the data, a checksum makes the sum of the whole come out as zero.
+                frame[data..data + 2].copy_from_slice(&first[sum..sum + 2]);
+                let first = wire_frames(&frame, true, 1500).unwrap().swap_remove(0);
+                assert_eq!(first[sum..sum + 2], written, "{len} octets");
+                assert!(!verify(&Frame::ethernet(&first).unwrap()).any_wrong());
+            }
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lab::enterprise::End;
+use wire::checksum::{Checks, verify};
 
 use crate::rig::Rig;
 use crate::wait;
@@ -114,6 +115,15 @@ impl Drop for Sniffer {
 }
 
 impl Written {
+    /// Each frame with what its checksums say.
+    ///
+    /// # Panics
+    /// At a frame of more than 4 GiB.
+    pub fn checked(&self) -> impl Iterator<Item = (&[u8], Checks)> {
+        let check = |frame| verify(&wire::Frame::ethernet(frame).expect("tcpdump keeps no frame of 4 GiB"));
+        self.frames.iter().map(move |frame| (frame.as_slice(), check(frame)))
+    }
+
     /// The file.
     pub fn file(&self) -> &Path {
         &self.file

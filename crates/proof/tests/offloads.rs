@@ -4,12 +4,12 @@
 use std::net::IpAddr;
 use std::process::Command;
 
-use lab::checksum::{self, Verdict};
 use lab::enterprise::End;
 use proof::device::{Attach, PORT_AGGREGATOR};
 use proof::rig::Rig;
 use proof::sniffer::{Sniffer, Written};
 use proof::stacks;
+use wire::checksum::Check;
 
 /// The transfer of the issue: 100 MB.
 const LARGE: usize = 100_000_000;
@@ -39,16 +39,16 @@ fn has_offloads(rig: &Rig, end: &End) {
 
 /// Frames of the MTU, checksums right: by our own arithmetic, and by tcpdump's.
 fn is_wire_true(written: &Written, header: usize) {
-    for (number, frame) in (1..).zip(&written.frames) {
+    for (number, (frame, checks)) in (1..).zip(written.checked()) {
         assert!(frame.len() <= 1500 + header, "frame {number} has {} octets", frame.len());
-        assert_ne!(checksum::verify(frame), Verdict::Wrong, "frame {number}: {frame:02x?}");
+        assert!(!checks.any_wrong(), "frame {number}: {checks:?} {frame:02x?}");
     }
     let output = Command::new("tcpdump").args(["-n", "-t", "-vvv", "-r"]).arg(written.file()).output();
     let said = String::from_utf8_lossy(&output.expect("tcpdump can be run").stdout).into_owned();
     let bad = said.lines().find(|line| line.contains("(incorrect") || line.contains("bad cksum"));
     assert_eq!(bad, None, "tcpdump finds a bad checksum");
     let judged = said.lines().filter(|line| line.contains("cksum") && line.contains("(correct)")).count();
-    let tcp = written.frames.iter().filter(|frame| checksum::verify(frame) == Verdict::Right).count();
+    let tcp = written.checked().filter(|(_, checks)| checks.transport == Check::Right).count();
     assert!(judged > 0 && judged + 100 > tcp, "tcpdump judged {judged} of {} frames", written.frames.len());
 }
 
