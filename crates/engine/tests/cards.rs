@@ -196,6 +196,27 @@ fn what_still_works_is_not_taken_away_for_a_plan_that_is_refused() {
     assert!(up(&mut fake, TAP).unchanged);
 }
 
+#[test]
+fn what_only_bears_our_name_is_not_ours() {
+    let mut fake = machine(&Card::veth());
+    // r0 = -1 (TCX_NEXT); exit
+    let insns = [0xffff_ffff_0000_00b7, 0x95];
+    let kind = sys::ProgKind::SCHED_CLS;
+    let foreign =
+        sys::ProgSpec { kind, attach_type: 0, insns: &insns, license: "GPL", name: "tw_other", flags: 0 };
+    let prog = fake.prog_load(&foreign).unwrap();
+    let eth1 = fake.link_by_name("eth1").unwrap().unwrap().index;
+    fake.tcx_attach(eth1, sys::Hook::Ingress, prog, sys::Place::Last).unwrap();
+    fake.add_card("tw-home", Card::veth());
+    let before = fake.snapshot();
+    assert!(matches!(engine::down(&mut fake), Err(engine::Error::NothingUp)));
+    up(&mut fake, TAP);
+    engine::down(&mut fake).unwrap_or_else(|error| panic!("{error}"));
+    fake.restart();
+    let after = fake.snapshot();
+    assert!(after == before, "{}", before.difference(&after));
+}
+
 /// `down` after `up`, on each kind of machine and plan, compared whole.
 #[test]
 fn down_restores_every_machine() {

@@ -4,7 +4,7 @@
 //! `down` attach and the last that they take away, so that a process killed between any two calls leaves
 //! the state where the next one finds it. Needs tcx; on older kernels the first guard takes its place.
 
-use bpf::asm::{Assembler, Kind, Program, Reg};
+use bpf::asm::{Kind, Program};
 use bpf::emit::{TC_NEXT, TC_SHOT};
 use sys::{Hook, MapFd, MapKind, MapSpec, Place, ProgFd, ProgKind, ProgSpec, Result, Sys, SysError};
 
@@ -117,8 +117,5 @@ pub fn sinkhole() -> std::result::Result<Program, Error> {
 }
 
 fn constant(name: &str, verdict: i32) -> std::result::Result<Program, Error> {
-    let mut asm = Assembler::new(name, Kind::Tc);
-    asm.mov(Reg::R0, verdict);
-    asm.exit();
-    asm.finish().map_err(|error| Error::Defect(error.to_string()))
+    bpf::asm::constant(name, Kind::Tc, verdict).map_err(|error| Error::Defect(error.to_string()))
 }

@@ -1,6 +1,8 @@
 //! Finds what is attached, from the interfaces alone: no file, no bpffs, no process remembers it.
 
-use sys::{Hook, Link, MapFd, ProgFd, Result, Sys, SysError, XdpMode};
+use std::collections::BTreeMap;
+
+use sys::{Hook, Link, MapFd, MapInfo, ProgFd, Result, Sys, SysError, XdpMode};
 
 use super::saved::{Geometry, Saved, Unreadable};
 
@@ -10,8 +12,10 @@ pub const PREFIX: &str = "tw_";
 pub const STATE_MAP: &str = "tw_state";
 /// The map of counters, a value for each CPU.
 pub const COUNTERS_MAP: &str = "tw_counters";
-/// Begins the names of the virtual interfaces that are ours alone.
-pub const PAIR_PREFIX: &str = "tw-";
+/// Begins the names of the near ends of virtual interfaces; a number follows.
+pub const VIRTUAL_PREFIX: &str = "tw-v";
+/// Begins the names of the near ends of hops; a number follows, and `x` for the far end.
+pub const HOP_PREFIX: &str = "tw-h";
 
 /// Where a program is attached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,12 +84,17 @@ impl Found {
         !self.attachments.is_empty() || self.leftover_pairs().next().is_some()
     }
 
-    /// Virtual interfaces that bear our name: one end of each pair is enough to delete both.
+    /// Virtual interfaces that bear our names: one end of each pair is enough to delete both.
     pub fn leftover_pairs(&self) -> impl Iterator<Item = &Link> {
-        self.links
-            .iter()
-            .filter(|link| link.name.starts_with(PAIR_PREFIX) && link.kind.as_deref() == Some("veth"))
+        self.links.iter().filter(|link| is_pair(&link.name) && link.kind.as_deref() == Some("veth"))
     }
+}
+
+/// Whether an interface bears a name that only we give: `tw-v0`, `tw-h12`, `tw-h12x`.
+pub fn is_pair(name: &str) -> bool {
+    let hop = name.strip_prefix(HOP_PREFIX).map(|rest| rest.strip_suffix('x').unwrap_or(rest));
+    let number = name.strip_prefix(VIRTUAL_PREFIX).or(hop);
+    number.is_some_and(|it| !it.is_empty() && it.bytes().all(|octet| octet.is_ascii_digit()))
 }
 
 /// Looks at every interface of this namespace.
@@ -102,7 +111,13 @@ pub fn find(sys: &mut impl Sys) -> Result<Found> {
             attachments.push(attachment);
         }
     }
-    let (state, unreadable) = match state(sys, &attachments) {
+    let maps = open_maps(sys, &attachments)?;
+    // A name is anybody's; what is ours holds the state.
+    let holds = |it: &Attachment, name: &str| {
+        it.map_ids.iter().any(|id| maps.get(id).is_some_and(|(_, info)| info.name == name))
+    };
+    attachments.retain(|it| holds(it, STATE_MAP));
+    let (state, unreadable) = match state(sys, &attachments, &maps) {
         Ok(state) => (state, None),
         Err(NoState::Unreadable(why)) => (None, Some(why.to_string())),
         Err(NoState::Kernel(error)) => return Err(error),
@@ -173,22 +188,33 @@ impl From<Unreadable> for NoState {
     }
 }
 
-/// Opens the maps that the attachments hold, and reads the saved text.
-fn state(sys: &mut impl Sys, attachments: &[Attachment]) -> std::result::Result<Option<State>, NoState> {
-    let mut ids: Vec<u32> = attachments.iter().flat_map(|found| found.map_ids.iter().copied()).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let (mut state, mut counters) = (None, None);
-    for id in ids {
-        let map = sys.map_by_id(id)?;
-        let info = sys.map_info(map)?;
-        match info.name.as_str() {
-            STATE_MAP => state = Some((map, Geometry::of_map(info.max_entries))),
-            COUNTERS_MAP => counters = Some(map),
-            _ => sys.close(map.0),
+/// The maps that attachments hold, by id.
+type Maps = BTreeMap<u32, (MapFd, MapInfo)>;
+
+/// Opens the maps that the attachments hold.
+fn open_maps(sys: &mut impl Sys, attachments: &[Attachment]) -> Result<Maps> {
+    let mut maps = Maps::new();
+    for id in attachments.iter().flat_map(|found| &found.map_ids) {
+        if !maps.contains_key(id) {
+            let map = sys.map_by_id(*id)?;
+            let info = sys.map_info(map)?;
+            maps.insert(*id, (map, info));
         }
     }
-    let Some((map, geometry)) = state else { return Ok(None) };
+    Ok(maps)
+}
+
+/// Reads the saved text from the maps that the attachments hold.
+fn state(
+    sys: &mut impl Sys,
+    attachments: &[Attachment],
+    maps: &Maps,
+) -> std::result::Result<Option<State>, NoState> {
+    let held = || attachments.iter().flat_map(|found| &found.map_ids).filter_map(|id| maps.get(id));
+    let state = held().find(|(_, info)| info.name == STATE_MAP);
+    let counters = held().find(|(_, info)| info.name == COUNTERS_MAP).map(|(map, _)| *map);
+    let Some((map, info)) = state else { return Ok(None) };
+    let (map, geometry) = (*map, Geometry::of_map(info.max_entries));
     let header = sys.map_lookup(map, &0u32.to_ne_bytes())?.ok_or(Unreadable::Header)?;
     let (slot, entries, octets) = geometry.locate(&header)?;
     let mut pieces = Vec::new();
@@ -197,4 +223,19 @@ fn state(sys: &mut impl Sys, attachments: &[Attachment]) -> std::result::Result<
     }
     let saved = Saved::from_pieces(&pieces, octets)?;
     Ok(Some(State { map, geometry, slot, saved, counters }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_we_give_are_ours() {
+        for ours in ["tw-v0", "tw-h12", "tw-h12x"] {
+            assert!(is_pair(ours), "{ours}");
+        }
+        for other in ["tw-", "tw-v", "tw-hx", "tw-v0x", "tw-lab", "tw-home1", "eth0", "ngeth0"] {
+            assert!(!is_pair(other), "{other}");
+        }
+    }
 }

@@ -15,7 +15,7 @@ use sys::{
 use super::anchor::{self, StateMap};
 use super::card;
 use super::choose::{self, Chosen, Engine};
-use super::found::COUNTERS_MAP;
+use super::found::{COUNTERS_MAP, HOP_PREFIX, VIRTUAL_PREFIX};
 use super::hurry;
 use super::prepare;
 use super::queue;
@@ -132,19 +132,19 @@ fn skb_engine(choice: &Chosen, has_tcx: bool) -> Engine {
 fn pairs(plan: &Plan, wiring: &Wiring) -> Vec<Pair> {
     let virtuals = plan.ports().filter(|(_, port)| port.role == Role::Virtual);
     let virtuals = virtuals.map(|(id, port)| Pair { near: near_of_virtual(id), far: port.interface.clone() });
-    let hops =
-        choose::hops(plan, wiring).map(|id| Pair { near: near_of_hop(id), far: format!("tw-h{}x", id.0) });
+    let hops = choose::hops(plan, wiring)
+        .map(|id| Pair { near: near_of_hop(id), far: format!("{}x", near_of_hop(id)) });
     virtuals.chain(hops).collect()
 }
 
 /// The interface that frames for a virtual port are sent into.
 pub fn near_of_virtual(id: PortId) -> String {
-    format!("tw-v{}", id.0)
+    format!("{VIRTUAL_PREFIX}{}", id.0)
 }
 
 /// The interface that the frames of a hook are sent into for its hop.
 pub fn near_of_hop(id: HookId) -> String {
-    format!("tw-h{}", id.0)
+    format!("{HOP_PREFIX}{}", id.0)
 }
 
 /// Makes the plan true.

@@ -3,7 +3,7 @@
 use sys::{Hook, Result, Sys};
 
 use super::anchor::{self, StateMap};
-use super::found::{Attachment, Found, Place};
+use super::found::{Attachment, Found, Place, is_pair};
 use super::hurry;
 use super::prepare;
 use super::report::{DownReport, Error};
@@ -13,9 +13,9 @@ use super::saved::{Phase, SavedInterface};
 ///
 /// # Errors
 /// The first system call that failed.
-pub fn remove(sys: &mut impl Sys, found: Found) -> Result<DownReport> {
+pub fn remove(sys: &mut impl Sys, mut found: Found) -> Result<DownReport> {
     let mut report = DownReport::default();
-    let mut attachments = found.attachments;
+    let mut attachments = std::mem::take(&mut found.attachments);
     let mut interfaces: Vec<SavedInterface> = Vec::new();
     let mut hurried = false;
     if let Some(state) = &found.state {
@@ -45,14 +45,7 @@ pub fn remove(sys: &mut impl Sys, found: Found) -> Result<DownReport> {
         prepare::restore(sys, saved, link)?;
         report.restored.push(saved.name.clone());
     }
-    let pairs: Vec<u32> = found
-        .links
-        .iter()
-        .filter(|link| {
-            link.name.starts_with(super::found::PAIR_PREFIX) && link.kind.as_deref() == Some("veth")
-        })
-        .map(|link| link.index)
-        .collect();
+    let pairs: Vec<u32> = found.leftover_pairs().map(|link| link.index).collect();
     let on_pairs = |it: &Attachment| pairs.contains(&it.ifindex);
     delete_pairs(sys, &found.links, &pairs)?;
     let (anchors, guards): (Vec<_>, Vec<_>) = held.into_iter().partition(|it| it.name == anchor::ANCHOR);
@@ -80,8 +73,7 @@ fn hold(
     state: &super::found::State,
 ) -> Result<bool> {
     let anchored = attachments.iter().any(|it| it.name == anchor::ANCHOR);
-    let on =
-        attachments.iter().find(|it| matches!(it.place, Place::Tcx(_)) && !it.interface.starts_with("tw-"));
+    let on = attachments.iter().find(|it| matches!(it.place, Place::Tcx(_)) && !is_pair(&it.interface));
     if let Some((ifindex, interface)) = on.filter(|_| !anchored).map(|it| (it.ifindex, it.interface.clone()))
     {
         let prog = anchor::attach(sys, ifindex, state.map).map_err(|error| match error {
