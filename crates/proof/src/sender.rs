@@ -115,7 +115,7 @@ impl Pace {
 }
 
 /// Sends a stream from the far end of `port`; frames that are late are sent at once, but for those that are later than
-/// [`LATE`]: then the whole stream is late from there on. Gives the time from the first frame to the last.
+/// `LATE`: then the whole stream is late from there on. Gives the time from the first frame to the last.
 ///
 /// # Panics
 /// Where a frame cannot be sent.
