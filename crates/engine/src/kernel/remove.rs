@@ -73,7 +73,9 @@ fn hold(
     state: &super::found::State,
 ) -> Result<bool> {
     let anchored = attachments.iter().any(|it| it.name == anchor::ANCHOR);
-    let on = attachments.iter().find(|it| matches!(it.place, Place::Tcx(_)) && !is_pair(&it.interface));
+    // Not on an end of a pair, which goes before the end.
+    let lasts = |name: &str| !is_pair(name) && !saved.pairs.iter().any(|pair| pair.far == name);
+    let on = attachments.iter().find(|it| matches!(it.place, Place::Tcx(_)) && lasts(&it.interface));
     if let Some((ifindex, interface)) = on.filter(|_| !anchored).map(|it| (it.ifindex, it.interface.clone()))
     {
         let prog = anchor::attach(sys, ifindex, state.map).map_err(|error| match error {
