@@ -197,6 +197,39 @@ fn what_still_works_is_not_taken_away_for_a_plan_that_is_refused() {
 }
 
 #[test]
+fn a_card_that_was_never_up_gets_no_discipline_that_drops_or_marks() {
+    let mut fake = machine(&Card::physical("tg3"));
+    fake.link_mut("eth2").unwrap().qdisc = "noop".into();
+    up(&mut fake, TAP);
+    let eth2 = fake.link_by_name("eth2").unwrap().unwrap().index;
+    let kinds: Vec<String> = fake.qdiscs(eth2).unwrap().into_iter().map(|qdisc| qdisc.kind).collect();
+    assert!(kinds.iter().any(|kind| kind == "pfifo"), "{kinds:?}");
+}
+
+#[test]
+fn auto_does_not_take_xdp_for_targets_it_cannot_see() {
+    let mut fake = machine(&Card::physical("ixgbe"));
+    let report = up(&mut fake, &TAP.replace(", rate = \"1Gbit\", buffer = \"1MiB\"", ""));
+    let port = report.ports.iter().find(|port| port.name == "a").unwrap();
+    let why = "not xdp: eth3 is down, and shows only when it is up what it takes";
+    assert_eq!((port.attach.as_str(), port.why.as_str()), ("tcx", why));
+}
+
+#[test]
+fn a_guard_that_somebody_took_away_is_missed_and_put_back() {
+    let mut fake = machine(&Card::veth());
+    up(&mut fake, TAP);
+    let eth3 = fake.link_by_name("eth3").unwrap().unwrap().index;
+    let attached = fake.tcx_query(eth3, sys::Hook::Egress).unwrap();
+    let guard = fake.prog_by_id(attached[0].prog_id).unwrap();
+    fake.tcx_detach(eth3, sys::Hook::Egress, guard).unwrap();
+    let notes = engine::status(&mut fake).unwrap().notes;
+    assert_eq!(notes, ["the program tw_guard_2 is not attached to eth3 any more"]);
+    assert!(!up(&mut fake, TAP).unchanged);
+    assert_eq!(engine::status(&mut fake).unwrap().notes, Vec::<String>::new());
+}
+
+#[test]
 fn what_only_bears_our_name_is_not_ours() {
     let mut fake = machine(&Card::veth());
     // r0 = -1 (TCX_NEXT); exit

@@ -20,7 +20,7 @@ pub fn run(args: &Args) -> ExitCode {
         Err(code) => return code,
     };
     for line in advice {
-        eprintln!("{line}");
+        eprint!("{line}");
     }
     let _lock = match output::lock() {
         Ok(lock) => lock,

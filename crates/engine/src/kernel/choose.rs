@@ -77,10 +77,10 @@ pub fn choose(sys: &mut impl Sys, plan: &Plan, machine: &Machine) -> Result<Resu
         let may_xdp = matches!(port.role, Role::Network | Role::Span);
         let choice = match port.attach {
             Attach::Xdp if !may_xdp => Err("only a network port or a SPAN port can take XDP".into()),
-            Attach::Xdp => xdp_obstacle(sys, plan, machine, id, link)?
+            Attach::Xdp => xdp_obstacle(sys, plan, machine, id, link, false)?
                 .map_or(Ok(Chosen { engine: Engine::Xdp, why: "asked for".into(), is_virtual }), Err),
             Attach::Auto if may_xdp && XDP_DRIVERS.contains(&driver.as_str()) => {
-                Ok(match xdp_obstacle(sys, plan, machine, id, link)? {
+                Ok(match xdp_obstacle(sys, plan, machine, id, link, true)? {
                     None => {
                         Chosen { engine: Engine::Xdp, why: format!("{driver} runs it natively"), is_virtual }
                     }
@@ -121,6 +121,7 @@ fn xdp_obstacle(
     machine: &Machine,
     id: PortId,
     link: &Link,
+    must_know: bool,
 ) -> Result<Option<String>> {
     if link.mtu > XDP_MTU_MAX {
         return Ok(Some(format!("MTU {} is above {XDP_MTU_MAX}", link.mtu)));
@@ -141,6 +142,15 @@ fn xdp_obstacle(
         for target in direct_targets(plan, hook) {
             let port = plan.port(target);
             let Some(there) = machine.link(&port.interface) else { continue };
+            if enables_itself(port, there) {
+                continue;
+            }
+            if must_know && !there.has(sys::IFF_UP) && port.role != Role::Virtual {
+                return Ok(Some(format!(
+                    "{} is down, and shows only when it is up what it takes",
+                    there.name
+                )));
+            }
             if let Some(why) = takes_no_frames(sys, there)? {
                 return Ok(Some(why));
             }
@@ -150,6 +160,12 @@ fn xdp_obstacle(
         }
     }
     Ok(None)
+}
+
+/// Whether an interface takes redirected frames as soon as it has an XDP program of its own: the far port of a
+/// link on a card gets one, and most drivers say so only then (`xdp_features_set_redirect_target`).
+fn enables_itself(port: &Port, link: &Link) -> bool {
+    port.role == Role::Network && link.kind.is_none()
 }
 
 /// Why an interface that is up takes no redirected frames, if it takes none: a broadcast would pass it by in
@@ -166,7 +182,7 @@ fn takes_no_frames(sys: &mut impl Sys, link: &Link) -> Result<Option<String>> {
     Ok(Some(format!("{} takes no redirected frames: {why}", link.name)))
 }
 
-/// The check of [`choose`] once more, when every interface is up.
+/// The check of [`choose`] once more, when every interface is up; `attached` says that every program is there too.
 ///
 /// # Errors
 /// A system call that failed.
@@ -174,6 +190,7 @@ pub fn late_obstacles(
     sys: &mut impl Sys,
     plan: &Plan,
     engines: &[Engine],
+    attached: bool,
     link: impl Fn(PortId) -> Option<Link>,
 ) -> Result<Vec<Refusal>> {
     let mut refusals = Vec::new();
@@ -181,10 +198,13 @@ pub fn late_obstacles(
     for hook in plan.hooks.iter().filter(xdp) {
         for target in direct_targets(plan, hook) {
             let Some(there) = link(target) else { continue };
+            if !attached && enables_itself(plan.port(target), &there) {
+                continue;
+            }
             if let Some(why) = takes_no_frames(sys, &there)? {
                 refusals.push(Refusal {
                     what: format!("port {} cannot be attached with xdp: {why}", plan.port(hook.at.port).name),
-                    help: "mend that, or use attach = \"auto\"".into(),
+                    help: "mend that, or use attach = \"tcx\"".into(),
                 });
             }
         }

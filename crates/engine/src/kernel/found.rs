@@ -130,10 +130,10 @@ fn programs(sys: &mut impl Sys, link: &Link, tcx: bool) -> Result<Vec<(Place, u3
     let mut found = Vec::new();
     for hook in [Hook::Ingress, Hook::Egress] {
         if tcx {
-            let attached = sys.tcx_query(link.index, hook)?;
+            let attached = if_there(sys.tcx_query(link.index, hook))?;
             found.extend(attached.iter().map(|program| (Place::Tcx(hook), program.prog_id)));
         }
-        for filter in sys.filters(link.index, hook)? {
+        for filter in if_there(sys.filters(link.index, hook))? {
             let place = Place::Clsact { hook, priority: filter.priority, handle: filter.handle };
             found.push((place, filter.prog_id));
         }
@@ -141,6 +141,14 @@ fn programs(sys: &mut impl Sys, link: &Link, tcx: bool) -> Result<Vec<(Place, u3
     found.extend(link.xdp.iter().map(|xdp| (Place::Xdp(xdp.mode), xdp.prog_id)));
     found.retain(|(_, id)| *id != 0);
     Ok(found)
+}
+
+/// What was found on an interface; nothing on one that went away since the interfaces were listed (`ENODEV`).
+fn if_there<T>(found: Result<Vec<T>>) -> Result<Vec<T>> {
+    match found {
+        Err(error) if error.errno == 19 => Ok(Vec::new()),
+        other => other,
+    }
 }
 
 /// The program of an id if it is ours; `None` too where it went away in the meantime.

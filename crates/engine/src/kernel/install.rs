@@ -19,6 +19,7 @@ use super::found::{COUNTERS_MAP, HOP_PREFIX, VIRTUAL_PREFIX};
 use super::hurry;
 use super::prepare;
 use super::queue;
+use super::read;
 use super::report::{self, Error, UpReport};
 use super::saved::{Baseline, Pair, Phase, Saved, SavedInterface};
 use super::survey::{Machine, Refusal};
@@ -163,6 +164,7 @@ pub fn install(sys: &mut impl Sys, plan: &Plan, prepared: Prepared) -> Result<Up
     work.fill_devmaps()?;
     work.attach_hops()?;
     work.attach_entries()?;
+    work.refuse_obstacles(true)?;
     work.finish()
 }
 
@@ -293,9 +295,10 @@ impl<'a, S: Sys> Work<'a, S> {
     }
 
     fn make_pairs(&mut self) -> Result<(), Error> {
-        let mtu = self.links.values().map(|link| link.mtu).filter(|mtu| *mtu <= 65_535).max().unwrap_or(0);
+        let ports = self.plan.ports.iter().filter_map(|port| self.links.get(&port.interface));
+        let mtu = ports.map(|link| link.mtu).max().unwrap_or(0);
         for pair in &self.it.saved.pairs {
-            // A jumbo frame must fit through; veth takes up to 65535.
+            // The largest frame of the plan must fit through.
             self.sys.create_veth(&VethSpec { mtu, ..VethSpec::new(&pair.near, &pair.far) })?;
         }
         self.look()?;
@@ -384,8 +387,13 @@ impl<'a, S: Sys> Work<'a, S> {
         for link in self.links.values().filter(|link| unready.contains(&link.index)) {
             self.it.notes.push(format!("{} has no carrier: nothing leaves by it until it has", link.name));
         }
+        self.refuse_obstacles(false)
+    }
+
+    /// Refuses XDP where a target would lose frames in silence.
+    fn refuse_obstacles(&mut self, attached: bool) -> Result<(), Error> {
         let engines = super::engines(&self.it.chosen);
-        let refusals = choose::late_obstacles(self.sys, self.plan, &engines, |id| {
+        let refusals = choose::late_obstacles(self.sys, self.plan, &engines, attached, |id| {
             self.links
                 .get(&self.plan.port(id).interface)
                 .filter(|_| self.plan.port(id).role != Role::Virtual)
@@ -400,6 +408,7 @@ impl<'a, S: Sys> Work<'a, S> {
         for interface in &mut self.it.saved.interfaces {
             if let Some(link) = self.links.get(&interface.name) {
                 interface.baseline = baseline(&link.stats);
+                interface.baseline.root_drops = read::root_counts(self.sys, link.index)?.0;
             }
         }
         Ok(self.state.write(self.sys, &self.it.saved)?)
@@ -487,6 +496,7 @@ pub fn baseline(stats: &LinkStats) -> Baseline {
     Baseline {
         tx: Count { frames: stats.tx_packets, bytes: stats.tx_bytes },
         tx_lost: stats.tx_dropped + stats.tx_errors,
+        root_drops: 0,
         rx_lost: reasons.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
     }
 }

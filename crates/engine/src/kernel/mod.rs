@@ -46,19 +46,25 @@ pub fn up(sys: &mut impl Sys, plan: &Plan, file: &str) -> Result<UpReport, Error
     if let Some(report) = already(plan, &found)? {
         return Ok(report);
     }
-    let mut notes = Vec::new();
     // What still works of a damaged tap is not taken away for a plan that would be refused then.
     refusals.extend(machine.refusals(plan, &ours(&found)));
     if !refusals.is_empty() {
         return Err(Error::Refused(refusals));
     }
-    if found.anything() {
-        let removed = remove::remove(sys, found)?;
-        notes.push("an unfinished or damaged tap was here: taken away first".to_owned());
-        notes.extend(removed.notes);
+    if !found.anything() {
+        return make(sys, plan, file);
     }
+    let removed = remove::remove(sys, found)?;
+    let mut report = make(sys, plan, file).map_err(|error| Error::TakenAway(Box::new(error)))?;
+    let first = "an unfinished or damaged tap was here: taken away first".to_owned();
+    report.notes.splice(0..0, std::iter::once(first).chain(removed.notes));
+    Ok(report)
+}
+
+/// Makes a plan true where nothing of ours is.
+fn make(sys: &mut impl Sys, plan: &Plan, file: &str) -> Result<UpReport, Error> {
     let machine = Machine::read(sys)?;
-    refusals.extend(machine.refusals(plan, &[]));
+    let refusals = machine.refusals(plan, &[]);
     if !refusals.is_empty() {
         return Err(Error::Refused(refusals));
     }
@@ -66,9 +72,7 @@ pub fn up(sys: &mut impl Sys, plan: &Plan, file: &str) -> Result<UpReport, Error
     let prepared = install::prepare(sys, plan, &machine, chosen, file)?;
     match install::install(sys, plan, prepared) {
         Ok(mut report) => {
-            notes.append(&mut report.notes);
-            notes.extend(survey::notes(plan, &machine));
-            report.notes = notes;
+            report.notes.extend(survey::notes(plan, &machine));
             Ok(report)
         }
         Err(error) => {

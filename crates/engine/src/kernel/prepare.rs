@@ -71,7 +71,7 @@ pub fn survey(
         let pause = sys.pause(&link.name)?.filter(|pause| pause.autoneg || pause.rx || pause.tx);
         found.saved.pause = pause.map(|pause| (pause.autoneg, pause.rx, pause.tx));
     }
-    egress(sys, port, link, &mut found)?;
+    egress(sys, port, link, place, &mut found)?;
     Ok(found)
 }
 
@@ -116,7 +116,7 @@ fn offloads(sys: &mut impl Sys, port: &Port, link: &Link, place: Place, found: &
 
 /// Whether the root discipline has to go: for a monitor port with a rate always, elsewhere where it drops,
 /// marks or reorders by a policy of its own.
-fn egress(sys: &mut impl Sys, port: &Port, link: &Link, found: &mut Survey) -> Result<()> {
+fn egress(sys: &mut impl Sys, port: &Port, link: &Link, place: Place, found: &mut Survey) -> Result<()> {
     if port.role == Role::Span {
         return Ok(());
     }
@@ -124,7 +124,9 @@ fn egress(sys: &mut impl Sys, port: &Port, link: &Link, found: &mut Survey) -> R
     let mut on_egress =
         qdiscs.iter().filter(|qdisc| !matches!(qdisc.kind.as_str(), "clsact" | "ingress" | "mq"));
     let plain = on_egress.all(|qdisc| PLAIN_QDISCS.contains(&qdisc.kind.as_str()));
-    if plain && port.queue.is_none() {
+    // A card that was never up shows no discipline yet: it gets the default, whatever that is, when it comes up.
+    let unborn = link.qdisc == "noop" && !place.is_virtual;
+    if plain && !unborn && port.queue.is_none() {
         return Ok(());
     }
     let roots = qdiscs.iter().filter(|qdisc| qdisc.parent == sys::H_ROOT && qdisc.handle != 0);
@@ -186,11 +188,13 @@ pub fn apply(sys: &mut impl Sys, port: &Port, place: Place, saved: &SavedInterfa
     Ok(notes)
 }
 
-/// Makes the interface, as it is found now, what it was. The guard is still on, so that what IPv6 says when it wakes stays here.
+/// Makes the interface, whatever its name is now, what it was. The guard is still on, so that what IPv6 says when
+/// it wakes stays here. Gives what a device does not take any more, which is no reason to leave the rest.
 ///
 /// # Errors
 /// A system call that failed.
-pub fn restore(sys: &mut impl Sys, saved: &SavedInterface, link: &Link) -> Result<()> {
+pub fn restore(sys: &mut impl Sys, saved: &SavedInterface, link: &Link) -> Result<Vec<String>> {
+    let mut notes = Vec::new();
     if saved.root_qdisc {
         let ours = sys::handle(HANDLE, 0);
         let there = sys.qdiscs(saved.index)?.iter().any(|qdisc| qdisc.handle == ours);
@@ -199,11 +203,13 @@ pub fn restore(sys: &mut impl Sys, saved: &SavedInterface, link: &Link) -> Resul
         }
     }
     if let Some((autoneg, rx, tx)) = saved.pause {
-        sys.set_pause(&saved.name, Pause { autoneg, rx, tx })?;
+        let set = sys.set_pause(&link.name, Pause { autoneg, rx, tx });
+        notes.extend(refused(set)?);
     }
     if !saved.features.is_empty() {
         // What is refused here was refused before too: `wanted` bits take whatever the driver says.
-        sys.set_features(&saved.name, &saved.features)?;
+        let set = sys.set_features(&link.name, &saved.features);
+        notes.extend(refused(set.map(|_| ()))?);
     }
     let mut clear = 0;
     if !saved.up {
@@ -216,7 +222,8 @@ pub fn restore(sys: &mut impl Sys, saved: &SavedInterface, link: &Link) -> Resul
         sys.set_link_flags(saved.index, 0, clear)?;
     }
     for (path, value) in &saved.sysctls {
-        match sys.sysctl_write(path, value) {
+        let path = path.replace(&format!("/{}/", saved.name), &format!("/{}/", link.name));
+        match sys.sysctl_write(&path, value) {
             // IPv6 has left: see IPV6_MTU_MIN.
             Err(error) if gone(&error) => {}
             written => written?,
@@ -231,7 +238,17 @@ pub fn restore(sys: &mut impl Sys, saved: &SavedInterface, link: &Link) -> Resul
             }
         }
     }
-    Ok(())
+    Ok(notes)
+}
+
+/// What a device says that it cannot do (`EINVAL`, `EOPNOTSUPP`): it could before, so it is another module or
+/// another firmware now.
+fn refused(set: Result<()>) -> Result<Option<String>> {
+    match set {
+        Ok(()) => Ok(None),
+        Err(error) if matches!(error.errno, 22 | 95) => Ok(Some(format!("not restored: {error}"))),
+        Err(error) => Err(error),
+    }
 }
 
 /// A permanent address (`IFA_F_PERMANENT`).

@@ -113,6 +113,10 @@ fn read_port(
     reading.trouble = trouble(sys, plan, found, wiring, link, id)?;
     if port.queue.is_some() {
         read_queue(sys, plan, id, link, &mut reading)?;
+    } else {
+        let (drops, queued) = root_counts(sys, link.index)?;
+        reading.tx_lost += (drops).saturating_sub(then.root_drops);
+        reading.queued += queued;
     }
     Ok(reading)
 }
@@ -137,9 +141,12 @@ fn trouble(
         let passes = matches!(&hook.pass, plan::plan::Pass::To(ports) if ports.contains(&id));
         wiring.view(hook) == View::Xdp && (copies || passes)
     };
-    if plan.hooks.iter().any(reaches) && sys.xdp_features(link.index)?.is_some_and(|it| !it.redirect_target())
-    {
-        return Ok(Some("no-napi"));
+    if plan.hooks.iter().any(reaches) {
+        match sys.xdp_features(link.index) {
+            Ok(Some(features)) if !features.redirect_target() => return Ok(Some("no-napi")),
+            Err(error) if error.errno == 19 => return Ok(Some(GONE)),
+            other => drop(other?),
+        }
     }
     // XDP sends nothing that is larger than the target's MTU, and says nothing of it.
     let larger = |hook: &&plan::plan::Hook| {
@@ -150,6 +157,14 @@ fn trouble(
         return Ok(Some("mtu"));
     }
     Ok(None)
+}
+
+/// What the root discipline of an interface dropped since it was made, and what waits in it. Devices do not count
+/// these drops; where there is none, or it is `noqueue`, both are 0.
+pub fn root_counts(sys: &mut impl Sys, ifindex: u32) -> sys::Result<(u64, u64)> {
+    let qdiscs = sys.qdiscs(ifindex)?;
+    let root = qdiscs.iter().find(|qdisc| qdisc.parent == sys::H_ROOT);
+    Ok(root.map_or((0, 0), |root| (root.stats.drops, u64::from(root.stats.queued_packets))))
 }
 
 fn read_queue(
@@ -190,6 +205,9 @@ pub fn missing(plan: &Plan, found: &Found, state: &State) -> Vec<String> {
             missing.push(format!("the virtual interface behind {} is gone", pair.far));
         }
     }
+    if state.saved.phase == Phase::Live {
+        missing.extend(missing_guards(plan, found));
+    }
     for hook in &plan.hooks {
         let port = plan.port(hook.at.port);
         let wanted = |place: &Place| match (place, hook.at.direction) {
@@ -212,6 +230,26 @@ pub fn missing(plan: &Plan, found: &Found, state: &State) -> Vec<String> {
                 plan.source_name(hook),
                 port.interface
             ));
+        }
+    }
+    missing
+}
+
+/// Programs that keep a port silent and are not there any more, on interfaces that are.
+fn missing_guards(plan: &Plan, found: &Found) -> Vec<String> {
+    let mut missing = Vec::new();
+    for (id, port) in plan.ports().filter(|(_, port)| port.role != Role::Watched) {
+        let interface = if port.role == Role::Virtual { near_of_virtual(id) } else { port.interface.clone() };
+        if !found.links.iter().any(|link| link.name == interface) {
+            continue;
+        }
+        let sends_only = matches!(port.role, Role::Monitor | Role::Virtual);
+        let names = [("tw_guard", true), ("tw_sent", sends_only)];
+        for (name, _) in names.iter().filter(|(_, wanted)| *wanted) {
+            let name = format!("{name}_{}", id.0);
+            if !found.attachments.iter().any(|it| it.interface == interface && it.name == name) {
+                missing.push(format!("the program {name} is not attached to {interface} any more"));
+            }
         }
     }
     missing

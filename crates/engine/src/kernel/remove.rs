@@ -28,7 +28,8 @@ pub fn remove(sys: &mut impl Sys, mut found: Found) -> Result<DownReport> {
         ));
     }
     let here = |saved: &SavedInterface| {
-        found.links.iter().find(|link| link.index == saved.index && link.name == saved.name)
+        // By index: it may bear another name now, and a new device has a new index.
+        found.links.iter().find(|link| link.index == saved.index)
     };
     let present = |saved: &&SavedInterface| here(saved).is_some();
     // Judging ends first, guards stay: what the host says while its interfaces change back goes nowhere.
@@ -39,10 +40,10 @@ pub fn remove(sys: &mut impl Sys, mut found: Found) -> Result<DownReport> {
     }
     for saved in &interfaces {
         let Some(link) = here(saved) else {
-            report.notes.push(format!("{} is gone, or is another interface now: not restored", saved.name));
+            report.notes.push(format!("{} is gone: not restored", saved.name));
             continue;
         };
-        prepare::restore(sys, saved, link)?;
+        report.notes.extend(prepare::restore(sys, saved, link)?);
         report.restored.push(saved.name.clone());
     }
     let pairs: Vec<u32> = found.leftover_pairs().map(|link| link.index).collect();

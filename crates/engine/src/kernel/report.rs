@@ -96,6 +96,8 @@ pub enum Error {
         /// Why it could not be put back, if so.
         undone: Option<Box<SysError>>,
     },
+    /// A damaged or unfinished tap was taken away first, and then this happened.
+    TakenAway(Box<Self>),
     /// A defect of ours.
     Defect(String),
 }
@@ -103,7 +105,11 @@ pub enum Error {
 impl Error {
     /// Whether it is an answer rather than trouble.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::NothingUp | Self::Foreign(_))
+        match self {
+            Self::Refused(_) | Self::NothingUp | Self::Foreign(_) => true,
+            Self::TakenAway(error) => error.is_refusal(),
+            Self::Kernel(_) | Self::Failed { .. } | Self::Defect(_) => false,
+        }
     }
 }
 
@@ -138,6 +144,20 @@ impl fmt::Display for Error {
                 write!(f, "{error}")?;
                 writeln!(f, "and putting everything back failed: {undo}")?;
                 f.write_str("help: `tapwright down` tries again\n")
+            }
+            Self::TakenAway(error) => {
+                match error.as_ref() {
+                    Self::Refused(refusals) => {
+                        for refusal in refusals {
+                            writeln!(f, "{refusal}")?;
+                        }
+                    }
+                    Self::Failed { error, undone: None } => write!(f, "{error}")?,
+                    other => write!(f, "{other}")?,
+                }
+                f.write_str(
+                    "the damaged tap that was here has been taken away: nothing passes until `up` succeeds\n",
+                )
             }
             Self::Defect(what) => writeln!(f, "a defect of tapwright: {what}"),
         }

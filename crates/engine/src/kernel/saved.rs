@@ -122,6 +122,8 @@ pub struct Baseline {
     pub tx: Count,
     /// Frames that the device could not send.
     pub tx_lost: u64,
+    /// Frames that its root queueing discipline dropped.
+    pub root_drops: u64,
     /// Frames missed on receipt, by the device's own reason.
     pub rx_lost: BTreeMap<String, u64>,
 }
