@@ -188,8 +188,18 @@ fn what_still_works_is_not_taken_away_for_a_plan_that_is_refused() {
     assert_eq!(fake.snapshot(), before);
     let status = engine::status(&mut fake).unwrap();
     assert!(status.notes.contains(&"interface eth3 is gone".to_owned()), "{:?}", status.notes);
-    // With its interface back, `up` makes the plan whole again.
-    fake.add_card("eth3", Card::veth());
+    // Another comes in its place, with a discipline that somebody needs: refused too, and the link passes on.
+    let other = fake.add_card("eth3", Card::veth());
+    fake.add_qdisc(other, sys::H_ROOT, sys::handle(1, 0), &sys::QdiscSpec::Pfifo { limit_packets: 9 }, false)
+        .unwrap();
+    let before = fake.snapshot();
+    let error = engine::up(&mut fake, &plan(TAP), "card.toml").unwrap_err().to_string();
+    let expected = "port ids: eth3 has a queueing discipline of its own (pfifo 1:)\n\
+                    help: `tc qdisc del dev eth3 root` if nothing needs it\nnothing was changed\n";
+    assert_eq!(error, expected);
+    assert_eq!(fake.snapshot(), before);
+    // Without it, `up` makes the plan whole again.
+    fake.delete_qdisc(other, sys::H_ROOT, sys::handle(1, 0)).unwrap();
     let report = up(&mut fake, TAP);
     assert!(!report.unchanged);
     assert_eq!(engine::status(&mut fake).unwrap().notes, Vec::<String>::new());

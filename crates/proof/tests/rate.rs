@@ -98,6 +98,9 @@ fn loses_what_it_must(attach: Attach, rate_mbit_s: u64, frame_bytes: usize, dura
     let through = got[0] + got[1];
     let most = fits + waits;
     assert!(through * 100 <= most * 101, "{through} came through where {most} fit: {what}");
+    // Nor, however often it is stopped, anything like half of that; and the side above its share loses most.
+    assert!(through * 2 >= fits, "{through} came through where {fits} fit: {what}");
+    assert!(dropped[0] > dropped[1], "the side above its share lost less: {what}");
     let must_lose = (sent[0] + sent[1]).saturating_sub(fits);
     println!("{attach}, {frame_bytes} octets, {took:?}: lost {dropped:?}, by arithmetic {must_lose}");
     if timed() {

@@ -35,7 +35,8 @@ pub use survey::Refusal;
 ///
 /// # Errors
 /// [`Error::Refused`] with every reason, and nothing changed; [`Error::Failed`] where a system call failed,
-/// after everything that was changed has been put back.
+/// after everything that was changed has been put back; [`Error::TakenAway`] around either where a damaged tap
+/// had to go first.
 pub fn up(sys: &mut impl Sys, plan: &Plan, file: &str) -> Result<UpReport, Error> {
     let machine = Machine::read(sys)?;
     let mut refusals = machine.of_the_machine();
@@ -48,6 +49,7 @@ pub fn up(sys: &mut impl Sys, plan: &Plan, file: &str) -> Result<UpReport, Error
     }
     // What still works of a damaged tap is not taken away for a plan that would be refused then.
     refusals.extend(machine.refusals(plan, &ours(&found)));
+    refusals.extend(of_new_interfaces(sys, plan, &machine, &found)?);
     if !refusals.is_empty() {
         return Err(Error::Refused(refusals));
     }
@@ -59,6 +61,29 @@ pub fn up(sys: &mut impl Sys, plan: &Plan, file: &str) -> Result<UpReport, Error
     let first = "an unfinished or damaged tap was here: taken away first".to_owned();
     report.notes.splice(0..0, std::iter::once(first).chain(removed.notes));
     Ok(report)
+}
+
+/// Every reason to refuse an interface that came in the place of one that a damaged tap had. Of the others nothing
+/// can be said while they are ports.
+fn of_new_interfaces(
+    sys: &mut impl Sys,
+    plan: &Plan,
+    machine: &Machine,
+    found: &Found,
+) -> Result<Vec<Refusal>, Error> {
+    let mut refusals = Vec::new();
+    let Some(state) = &found.state else { return Ok(refusals) };
+    for port in plan.ports.iter().filter(|port| port.role != plan::plan::Role::Virtual) {
+        let Some(link) = machine.link(&port.interface) else { continue };
+        if state.saved.interfaces.iter().any(|saved| saved.index == link.index) {
+            continue;
+        }
+        let is_virtual = card::is_virtual("", link.kind.as_deref());
+        let place = card::Place { role: port.role, is_virtual, xdp: false };
+        let clsact = port.attach == plan::plan::Attach::Clsact || !machine.has_tcx();
+        refusals.extend(prepare::survey(sys, machine, port, link, place, clsact)?.refusals);
+    }
+    Ok(refusals)
 }
 
 /// Makes a plan true where nothing of ours is.

@@ -115,7 +115,7 @@ fn read_port(
         read_queue(sys, plan, id, link, &mut reading)?;
     } else {
         let (drops, queued) = root_counts(sys, link.index)?;
-        reading.tx_lost += (drops).saturating_sub(then.root_drops);
+        reading.tx_lost += drops.saturating_sub(then.root_drops);
         reading.queued += queued;
     }
     Ok(reading)
