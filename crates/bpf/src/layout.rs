@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use plan::plan::{Direction, Hook, HookId, Pass, Plan, PortId, Role, Sink};
-use rules::form::{Action, CopyIndex, RuleId};
+use rules::form::{CopyIndex, RuleId};
 
 /// The most octets of a block: `PCPU_MIN_UNIT_SIZE`, the most that the kernel gives a per-CPU value.
 pub const BLOCK_MAX_BYTES: u32 = 32 << 10;
@@ -310,8 +310,7 @@ pub(crate) fn copy_port(plan: &Plan, hook: &Hook, copy: CopyIndex) -> PortId {
 
 /// The copies that a hook's program can ask for, each once, in index order.
 pub(crate) fn asked(hook: &Hook) -> BTreeSet<CopyIndex> {
-    let copy = |action: &Action| if let Action::Copy(copy) = action { Some(*copy) } else { None };
-    hook.program.steps.iter().filter_map(|step| copy(&step.then)).collect()
+    hook.program.asked()
 }
 
 /// The targets of a hook in the XDP view, each once: ports passed to, direct copies, the hop.
@@ -351,8 +350,7 @@ fn entry_counters(wiring: &Wiring, id: HookId, hook: &Hook) -> Vec<Counter> {
         }
     }
     if hook.pass != Pass::Leave {
-        let blocks = hook.program.steps.iter().filter(|step| step.then == Action::Block);
-        let rules: BTreeSet<RuleId> = blocks.map(|step| step.rule).collect();
+        let rules: BTreeSet<RuleId> = hook.program.blocking().into_iter().collect();
         counters.extend(rules.into_iter().map(|rule| Counter::Blocked(id, rule)));
     }
     if wiring.view(hook) == View::Tc {

@@ -143,6 +143,8 @@ fn meet(one: &Test, two: &Test) -> bool {
         (Test::Always, Test::Always) => true,
         (Test::Always, Test::Vlan(ids)) | (Test::Vlan(ids), Test::Always) => !ids.is_empty(),
         (Test::Vlan(one), Test::Vlan(two)) => !one.is_disjoint(two),
+        // Whether other tests can hold together is not looked into.
+        _ => false,
     }
 }
 

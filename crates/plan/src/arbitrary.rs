@@ -155,7 +155,7 @@ fn hook(random: &mut Random, plan: &Plan, at: Point) -> Hook {
             steps.swap(at, random.below(at + 1));
         }
     }
-    Hook { at, pass, copies, program: Program { steps } }
+    Hook { at, pass, copies, program: Program { steps, ..Program::default() } }
 }
 
 fn test(random: &mut Random) -> Test {

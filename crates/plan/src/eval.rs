@@ -1,6 +1,6 @@
 //! What a plan means: one frame in, one verdict out. Every backend is tested against this.
 
-use rules::form::{CopyIndex, RuleId};
+use rules::form::{CopyIndex, Memory, RuleId};
 use wire::Frame;
 
 use crate::plan::{HookId, Pass, Plan, Point, PortId};
@@ -9,10 +9,23 @@ use crate::plan::{HookId, Pass, Plan, Point, PortId};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Time(pub u64);
 
-/// What a plan remembers between frames. Empty while no rule needs memory (round-robin, sticky
-/// addresses and fragments will live here); passed in so that equal state gives equal verdicts.
+/// What a plan remembers between frames: a memory for each hook, made when it is first asked for. Passed
+/// in so that equal state gives equal verdicts.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct State {}
+pub struct State {
+    hooks: Vec<Memory>,
+}
+
+impl State {
+    /// The memory of a hook.
+    pub fn of(&mut self, hook: HookId) -> &mut Memory {
+        let at = usize::from(hook.0);
+        if self.hooks.len() <= at {
+            self.hooks.resize_with(at + 1, Memory::default);
+        }
+        &mut self.hooks[at]
+    }
+}
 
 /// What becomes of one frame.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,15 +70,15 @@ pub fn eval(
 /// what [`eval()`] means, for those who judge millions of frames at hooks they have looked up before.
 pub fn eval_into(
     plan: &Plan,
-    _state: &mut State,
+    state: &mut State,
     _now: Time,
-    _seed: u64,
+    seed: u64,
     frame: &Frame<'_>,
     verdict: &mut Verdict,
 ) {
     let hook = plan.hook(verdict.hook);
     verdict.copies.clear();
-    let blocked_by = hook.program.run_into(frame, &mut verdict.copies);
+    let blocked_by = hook.program.run_into(frame, state.of(verdict.hook), seed, &mut verdict.copies);
     match (&hook.pass, blocked_by, &mut verdict.fate) {
         (Pass::Leave, _, fate) => *fate = Fate::Left,
         (Pass::To(_), Some(rule), fate) => *fate = Fate::Blocked(rule),

@@ -32,7 +32,7 @@ mod xdp;
 use std::fmt;
 
 use plan::plan::{HookId, Pass, Plan, PortId};
-use rules::form::{Action, RuleId};
+use rules::form::{Action, CopyIndex, RuleId};
 
 use crate::asm::{AsmError, Assembler, Cond, Helper, Kind, MapRef, Program, Reg, Size};
 use crate::layout::{Counter, Layout, LayoutError, Part, View, Wiring};
@@ -150,6 +150,11 @@ pub enum EmitError {
         /// The hook.
         hook: HookId,
     },
+    /// Rules that are not lowered yet.
+    Unlowered {
+        /// The hook.
+        hook: HookId,
+    },
     /// Our own defect: the instructions make no program.
     Assembler(AsmError),
 }
@@ -176,6 +181,7 @@ impl fmt::Display for EmitError {
             Self::TwoWays { hook, port } => {
                 write!(f, "hook {}: port {} is reached both directly and by the hop", hook.0, port.0)
             }
+            Self::Unlowered { hook } => write!(f, "hook {}: rules are not lowered", hook.0),
             Self::Dangling { hook } => {
                 write!(f, "hook {}: the program names a copy that the hook does not hold", hook.0)
             }
@@ -205,6 +211,9 @@ impl From<LayoutError> for EmitError {
 /// See [`EmitError`]. What is said of XDP is no error under a wiring that gives the port to tc.
 pub fn emit(plan: &Plan, wiring: &Wiring, mode: Mode) -> Result<Emitted, EmitError> {
     refuse_dangling(plan)?;
+    if let Some((hook, _)) = plan.hooks().find(|(_, hook)| !hook.program.is_by_vlan()) {
+        return Err(EmitError::Unlowered { hook });
+    }
     refuse_two_ways(plan, wiring)?;
     let layout = Layout::of(plan, wiring)?;
     let context = Context { plan, wiring, layout: &layout, mode };
@@ -242,14 +251,11 @@ pub fn emit(plan: &Plan, wiring: &Wiring, mode: Mode) -> Result<Emitted, EmitErr
 
 fn refuse_dangling(plan: &Plan) -> Result<(), EmitError> {
     for (id, hook) in plan.hooks() {
-        let held = |action: &Action| match action {
-            Action::Copy(copy) => hook
-                .copies
-                .get(usize::from(copy.0))
-                .is_some_and(|copy| usize::from(copy.sink.0) < plan.sinks.len()),
-            Action::Block => true,
+        let held = |copy: &CopyIndex| {
+            let copy = hook.copies.get(usize::from(copy.0));
+            copy.is_some_and(|copy| usize::from(copy.sink.0) < plan.sinks.len())
         };
-        if !hook.program.steps.iter().all(|step| held(&step.then)) {
+        if !hook.program.asked().iter().all(held) {
             return Err(EmitError::Dangling { hook: id });
         }
     }

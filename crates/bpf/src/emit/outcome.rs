@@ -71,6 +71,7 @@ pub(super) fn decisions(context: &Context<'_>, id: HookId, hook: &Hook) -> Resul
                 Some((_, steps)) => steps.push(at),
                 None => sets.push((set, vec![at])),
             },
+            _ => return Err(EmitError::Unlowered { hook: id }),
         }
     }
     if sets.len() > TESTS_MAX {
@@ -135,6 +136,7 @@ fn judge(
     for step in steps {
         match step.then {
             Action::Copy(copy) => copies.push(copy),
+            Action::Spread(_) => {}
             Action::Block => {
                 blocked_by.get_or_insert(step.rule);
             }

@@ -38,6 +38,7 @@ pub(super) fn entry(context: &Context<'_>, id: HookId, hook: &Hook) -> Result<Pr
                 context.count(asm, Counter::MatchedBytes(id, copy), BYTES);
                 copies::make(context, asm, id, hook, copy);
             }),
+            Action::Spread(_) => {}
             Action::Block if hook.pass == Pass::Leave => {}
             Action::Block => block(&mut asm, step, rules.iter().position(|rule| *rule == step.rule)),
         }
@@ -169,6 +170,7 @@ fn when(asm: &mut Assembler, test: &Test, body: impl FnOnce(&mut Assembler)) {
             body(asm);
             asm.place(miss);
         }
+        _ => {}
     }
 }
 

@@ -337,7 +337,10 @@ impl Model {
                 at: Point { port: ids[&point.port], direction: point.direction },
                 pass,
                 copies: copies.iter().map(|copy| Copy { rule: copy.rule, sink: sinks[&copy.to] }).collect(),
-                program: Program { steps: copies.iter().zip(0u16..).map(step).collect() },
+                program: Program {
+                    steps: copies.iter().zip(0u16..).map(step).collect(),
+                    ..Program::default()
+                },
             }
         };
         self.copies.into_iter().map(hook).collect()

@@ -172,6 +172,7 @@ impl Printer {
             let by = format!("by {}", self.rule(step.rule));
             let (verb, what) = match step.then {
                 Action::Block => ("block", String::new()),
+                Action::Spread(spread) => ("spread", format!("#{}", spread.0)),
                 Action::Copy(CopyIndex(index)) => {
                     let index = usize::from(index);
                     // Entries that no step has asked for yet stand before the first step that needs them.
@@ -351,7 +352,7 @@ mod tests {
             at: Point { port: PortId(1), direction: Direction::In },
             pass: Pass::To([].into()),
             copies: vec![copy(0), copy(1), copy(1), copy(0)],
-            program: Program { steps },
+            program: Program { steps, ..Program::default() },
         };
         let plan = Plan {
             ports: vec![port("mo", Role::Monitor), port("söf", Role::Span)],
@@ -390,7 +391,7 @@ mod tests {
         plan.ports.push(port("s", Role::Span));
         let at = Point { port: PortId(0), direction: Direction::In };
         let steps = vec![Step { rule: RuleId(1), when: Test::Always, then: Action::Block }];
-        let program = Program { steps };
+        let program = Program { steps, ..Program::default() };
         plan.hooks.push(Hook { at, pass: Pass::To([].into()), copies: vec![], program });
         assert!(plan.to_string().ends_with("  block  by #1\n"));
         assert_eq!(parse(&plan.to_string()), Ok(plan));
@@ -402,7 +403,12 @@ mod tests {
         let steps =
             vec![Step { rule: RuleId(u32::MAX), when: Test::Always, then: Action::Copy(CopyIndex(9)) }];
         let copies = vec![Copy { rule: RuleId(5), sink: SinkId(6) }];
-        let hooks = vec![Hook { at, pass: Pass::To([PortId(8)].into()), copies, program: Program { steps } }];
+        let hooks = vec![Hook {
+            at,
+            pass: Pass::To([PortId(8)].into()),
+            copies,
+            program: Program { steps, ..Program::default() },
+        }];
         let plan = Plan { hooks, ..Plan::default() };
         assert!(parse(&plan.to_string()).is_err());
     }

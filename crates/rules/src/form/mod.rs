@@ -1,14 +1,34 @@
 //! The one intermediate form: what a frame must look like, and what is done with it then.
 //!
-//! A [`Program`] is a list of steps in order. Every step whose test holds acts; a frame that any step
-//! blocks is not passed, and its copies are still made (a sensor should see what was stopped).
+//! A [`Program`] is a list of steps in order, each of which acts where its test holds, and behind them sets
+//! of rules of which one decides. A frame that any of them blocks is not passed, and its copies are still
+//! made (a sensor should see what was stopped). Backends lower programs as they like; what
+//! [`Program::run_into`] says is what they mean.
 
+mod address;
+mod chain;
+mod fields;
+mod memory;
+mod number;
+mod ruleset;
+mod spread;
+mod subject;
+mod test;
 mod text;
 
 use std::collections::BTreeSet;
 
-use wire::{Frame, Vlan};
+use wire::Frame;
 
+pub use address::{AddressTable, Entry, Network, NoNetwork};
+pub use chain::{CHAIN_MAX, Chain};
+pub use fields::{Fields, IpFields, REACH};
+pub use memory::{FRAGMENTS, GOLDEN, Memory, mixed};
+pub use number::{Field, LoadSize, Number, Operator};
+pub use ruleset::{Handed, RuleSet, Ruled, Ruling, TagIndex};
+pub use spread::{CHOICES_MAX, Choice, Method, SLOTS, Spread, SpreadIndex, WEIGHT_MAX, sink_key};
+pub use subject::Subject;
+pub use test::{Addresses, End, Ranges, Relation, Test};
 pub use text::{ShownVlans, TestError, vlan_range};
 
 /// Index of a rule in the plan's table of rules.
@@ -19,30 +39,13 @@ pub struct RuleId(pub u32);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CopyIndex(pub u16);
 
-/// What a frame must look like.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Test {
-    /// Holds for every frame.
-    Always,
-    /// The outer tag (802.1Q or 802.1ad) names one of these VLANs. An untagged frame is in none.
-    Vlan(BTreeSet<Vlan>),
-}
-
-impl Test {
-    /// Whether the frame passes the test.
-    pub fn holds(&self, frame: &Frame<'_>) -> bool {
-        match self {
-            Self::Always => true,
-            Self::Vlan(ids) => frame.outer_tag().is_some_and(|tag| ids.contains(&tag.vlan())),
-        }
-    }
-}
-
 /// What a step does with a frame for which its test holds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Action {
     /// Hand a copy to the sink of this copy.
     Copy(CopyIndex),
+    /// Hand a copy to one of the sinks of this spread.
+    Spread(SpreadIndex),
     /// Do not pass the frame on.
     Block,
 }
@@ -63,6 +66,10 @@ pub struct Step {
 pub struct Program {
     /// In the order in which they are tried.
     pub steps: Vec<Step>,
+    /// Sets of rules, behind the steps. Of each set one rule decides.
+    pub rule_sets: Vec<RuleSet>,
+    /// What spreads refer to.
+    pub spreads: Vec<Spread>,
 }
 
 /// What a program says of one frame.
@@ -75,31 +82,117 @@ pub struct Decision {
 }
 
 impl Program {
-    /// Runs the program over a frame.
+    /// Runs the program over a frame, with a memory of nothing and a seed of 0.
     pub fn run(&self, frame: &Frame<'_>) -> Decision {
         let mut copies = Vec::new();
-        let blocked_by = self.run_into(frame, &mut copies);
+        let blocked_by = self.run_into(frame, &mut Memory::default(), 0, &mut copies);
         Decision { copies, blocked_by }
     }
 
-    /// Runs the program over a frame: appends the copies to make, in step order, and gives the first
-    /// rule that blocks, if one does. For those who judge many frames and use one list again.
-    pub fn run_into(&self, frame: &Frame<'_>, copies: &mut Vec<CopyIndex>) -> Option<RuleId> {
+    /// Runs the program over a frame: appends the copies to make, in the order of steps and then sets, and
+    /// gives the first rule that blocks, if one does.
+    pub fn run_into(
+        &self,
+        frame: &Frame<'_>,
+        memory: &mut Memory,
+        seed: u64,
+        copies: &mut Vec<CopyIndex>,
+    ) -> Option<RuleId> {
+        let subject = Subject::new(*frame);
+        let draw = if self.asks_chance() { memory.draw(seed) } else { 0 };
         let mut blocked_by = None;
-        for step in self.steps.iter().filter(|step| step.when.holds(frame)) {
+        let mut spread = |index: SpreadIndex, copies: &mut Vec<CopyIndex>| {
+            copies.extend(self.choose(index, &subject, memory, draw));
+        };
+        for step in self.steps.iter().filter(|step| step.when.holds_for(&subject)) {
             match step.then {
                 Action::Copy(copy) => copies.push(copy),
+                Action::Spread(index) => spread(index, copies),
                 Action::Block => {
                     blocked_by.get_or_insert(step.rule);
                 }
             }
         }
+        for set in &self.rule_sets {
+            let Some(ruling) = set.deciding(&subject, draw).map(|at| &set.rulings()[at]) else { continue };
+            match ruling.verdict {
+                Ruled::Pass(Handed::Copy(copy)) => copies.push(copy),
+                Ruled::Pass(Handed::Spread(index)) => spread(index, copies),
+                Ruled::Pass(Handed::Nobody) | Ruled::Match => {}
+                Ruled::Block => {
+                    blocked_by.get_or_insert(ruling.rule);
+                }
+            }
+        }
         blocked_by
+    }
+
+    /// The copies that the program can ask for, each once, in index order.
+    pub fn asked(&self) -> BTreeSet<CopyIndex> {
+        let steps = self.steps.iter().map(|step| match step.then {
+            Action::Copy(copy) => Handed::Copy(copy),
+            Action::Spread(spread) => Handed::Spread(spread),
+            Action::Block => Handed::Nobody,
+        });
+        let rulings = self.rule_sets.iter().flat_map(RuleSet::rulings).map(|ruling| match ruling.verdict {
+            Ruled::Pass(handed) => handed,
+            Ruled::Block | Ruled::Match => Handed::Nobody,
+        });
+        let mut asked = BTreeSet::new();
+        for handed in steps.chain(rulings) {
+            match handed {
+                Handed::Nobody => {}
+                Handed::Copy(copy) => {
+                    asked.insert(copy);
+                }
+                Handed::Spread(index) => {
+                    let spread = self.spreads.get(usize::from(index.0));
+                    asked.extend(spread.iter().flat_map(|spread| spread.choices()).map(|choice| choice.copy));
+                }
+            }
+        }
+        asked
+    }
+
+    /// The rules that can block a frame, each once, in the order in which they are tried.
+    pub fn blocking(&self) -> Vec<RuleId> {
+        let steps = self.steps.iter().filter(|step| step.then == Action::Block).map(|step| step.rule);
+        let rulings = self.rule_sets.iter().flat_map(RuleSet::rulings);
+        let ruled = rulings.filter(|ruling| ruling.verdict == Ruled::Block).map(|ruling| ruling.rule);
+        let mut known = BTreeSet::new();
+        steps.chain(ruled).filter(|rule| known.insert(*rule)).collect()
+    }
+
+    /// Whether nothing but the outer VLAN tag decides, and every copy has one sink.
+    pub fn is_by_vlan(&self) -> bool {
+        self.rule_sets.is_empty()
+            && self.spreads.is_empty()
+            && self.steps.iter().all(|step| step.when.is_by_vlan())
+    }
+
+    /// Whether any decision needs a number of chance. Asked for every frame: one look at each spread and set.
+    fn asks_chance(&self) -> bool {
+        self.rule_sets.iter().any(RuleSet::asks_chance)
+            || self.spreads.iter().any(|spread| spread.method() == Method::Random)
+    }
+
+    /// The copy that a spread chooses for a frame; `None` where the program holds no such spread.
+    fn choose(
+        &self,
+        index: SpreadIndex,
+        subject: &Subject<'_>,
+        memory: &mut Memory,
+        draw: u64,
+    ) -> Option<CopyIndex> {
+        let spread = self.spreads.get(usize::from(index.0))?;
+        spread.choose(index, subject.fields(), memory, draw)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use wire::Vlan;
+
     use super::*;
 
     fn step(rule: u32, when: Test, then: Action) -> Step {
@@ -125,7 +218,7 @@ mod tests {
             step(2, Test::Always, Action::Block),
             step(3, vlan(7), Action::Copy(CopyIndex(0))),
         ];
-        let program = Program { steps };
+        let program = Program { steps, ..Program::default() };
         let run = |id| {
             let data = tagged(0x8100, id);
             program.run(&Frame::ethernet(&data).unwrap())

@@ -13,6 +13,7 @@ impl fmt::Display for Test {
         match self {
             Self::Always => f.write_str("all"),
             Self::Vlan(ids) => write!(f, "vlan {}", ShownVlans(ids)),
+            other => write!(f, "{other:?}"),
         }
     }
 }
