@@ -41,6 +41,9 @@ impl MapKind {
     }
 }
 
+/// `BPF_F_NO_PREALLOC`: entries are made when they are written. A map for the longest prefix must have it.
+pub const MAP_NO_PREALLOC: u32 = 1;
+
 /// The type of a program (`enum bpf_prog_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProgKind(pub u32);

@@ -30,6 +30,8 @@ pub trait Sys {
     fn possible_cpus(&mut self) -> Result<usize>;
     /// What this thread may do.
     fn capabilities(&mut self) -> Result<Capabilities>;
+    /// A number that nobody can guess.
+    fn random(&mut self) -> Result<u64>;
 
     /// Whether everybody on this machine gets expedited RCU grace periods (`/sys/kernel/rcu_expedited`);
     /// `None` where that cannot be seen.
@@ -131,6 +133,9 @@ pub trait Sys {
     fn map_create(&mut self, spec: &MapSpec) -> Result<MapFd>;
     /// Writes one value. For a per-CPU map, `value` holds that of every possible CPU, each padded to 8 bytes.
     fn map_update(&mut self, map: MapFd, key: &[u8], value: &[u8]) -> Result<()>;
+    /// Writes many values, each as [`Sys::map_update`] takes it, into places that nothing looks at yet: one change,
+    /// of which a failure or a kill may leave a part.
+    fn map_fill(&mut self, map: MapFd, entries: &[(Vec<u8>, Vec<u8>)]) -> Result<()>;
     /// Reads one value; `None` where the key is not there. For a per-CPU map see [`Sys::map_lookup_percpu`].
     fn map_lookup(&mut self, map: MapFd, key: &[u8]) -> Result<Option<Vec<u8>>>;
     /// Reads the value of each possible CPU; `None` where the key is not there.

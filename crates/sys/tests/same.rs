@@ -6,8 +6,9 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 use sys::netns::Namespace;
 use sys::{
-    Address, Fake, FilterSpec, H_CLSACT, H_ROOT, Hook, HtbClass, IFF_PROMISC, IFF_UP, Link, Linux, MapKind,
-    MapSpec, Place, ProgFd, ProgKind, ProgSpec, QdiscSpec, Result, Sys, VethSpec, XdpMode, handle,
+    Address, Fake, FilterSpec, H_CLSACT, H_ROOT, Hook, HtbClass, IFF_PROMISC, IFF_UP, Link, Linux,
+    MAP_NO_PREALLOC, MapFd, MapKind, MapSpec, Place, ProgFd, ProgKind, ProgSpec, QdiscSpec, Result, Sys,
+    VethSpec, XdpMode, handle,
 };
 
 /// What each step gave, in words that do not depend on ids.
@@ -226,6 +227,84 @@ fn maps(sys: &mut impl Sys, log: &mut Log) {
     log.add("odd name", sys.prog_load(&ProgSpec { insns: &insns, name: "a-b", ..empty }).map(|_| ()));
 }
 
+/// Sizes that maps may and may not have.
+fn shapes(sys: &mut impl Sys, log: &mut Log) {
+    let mut make = |what: &str, kind, key_bytes, value_bytes, flags| {
+        let spec = MapSpec { kind, key_bytes, value_bytes, max_entries: 3, flags, name: "m".to_owned() };
+        log.add(what, sys.map_create(&spec).map(|_| ()));
+    };
+    let lazy = MAP_NO_PREALLOC;
+    for (key_bytes, flags) in [(4, lazy), (5, lazy), (20, lazy), (260, lazy), (261, lazy), (8, 0)] {
+        make("longest prefix", MapKind::LPM_TRIE, key_bytes, 4, flags);
+    }
+    for (key_bytes, value_bytes) in [(0, 4), (1, 0), (1, 1), (512, 4), (513, 4), (44, 70_000)] {
+        make("hash", MapKind::HASH, key_bytes, value_bytes, 0);
+    }
+    for value_bytes in [0, 1, 32 << 10, (32 << 10) + 1] {
+        make("for each CPU", MapKind::PERCPU_ARRAY, 4, value_bytes, 0);
+    }
+    make("large values", MapKind::ARRAY, 4, 1 << 20, 0);
+}
+
+/// Many values at once, in every kind of map that rules are looked up in.
+fn fills(sys: &mut impl Sys, log: &mut Log) {
+    let cpus = sys.possible_cpus().unwrap();
+    let entry = |key: &[u8], value: u8, copies: usize| (key.to_vec(), vec![value; 8 * copies]);
+    for (kind, flags) in [(MapKind::HASH, 0), (MapKind::ARRAY, 0), (MapKind::PERCPU_ARRAY, 0)] {
+        let name = "m".to_owned();
+        let spec = MapSpec { kind, key_bytes: 4, value_bytes: 8, max_entries: 3, flags, name };
+        let map = sys.map_create(&spec).unwrap();
+        let copies = if kind == MapKind::PERCPU_ARRAY { cpus } else { 1 };
+        let number = |at: u32, value| entry(&at.to_ne_bytes(), value, copies);
+        log.add("nothing", sys.map_fill(map, &[]));
+        log.add("two", sys.map_fill(map, &[number(2, 7), number(0, 5)]));
+        log.add("again", sys.map_fill(map, &[number(0, 6), number(1, 1), number(2, 8)]));
+        log.add("too many", sys.map_fill(map, &[number(1, 2), number(3, 3)]));
+        log.add("short", sys.map_fill(map, &[(vec![0; 4], vec![0; 7])]));
+        for at in 0u32..4 {
+            let found = sys.map_lookup(map, &at.to_ne_bytes());
+            log.add("value", found.map(|value| value.map(|value| (value[0], value.len() / copies))));
+        }
+        if kind == MapKind::PERCPU_ARRAY {
+            let mut each = sys.map_lookup_percpu(map, &[0; 4]).unwrap().unwrap();
+            log.add("of each CPU", Ok((each.len() == cpus, each.swap_remove(cpus - 1))));
+            let other: Vec<u8> = (0u8..).take(cpus).flat_map(|cpu| [cpu; 8]).collect();
+            log.add("another for each", sys.map_update(map, &[0; 4], &other));
+            let each = sys.map_lookup_percpu(map, &[0; 4]).unwrap().unwrap();
+            log.add("in order", Ok((0u8..).zip(&each).all(|(cpu, value)| *value == [cpu; 8])));
+        }
+        log.add("freeze", sys.map_freeze(map));
+        log.add("frozen", sys.map_fill(map, &[number(0, 9)]));
+    }
+    prefixes(sys, log);
+    let nobody = sys.map_fill(MapFd(9999), &[]);
+    log.add("bad descriptor", nobody);
+    log.add("random", sys.random().map(|_| ()));
+}
+
+fn prefixes(sys: &mut impl Sys, log: &mut Log) {
+    let name = "m".to_owned();
+    let kind = MapKind::LPM_TRIE;
+    let spec = MapSpec { kind, key_bytes: 8, value_bytes: 4, max_entries: 3, flags: MAP_NO_PREALLOC, name };
+    let map = sys.map_create(&spec).unwrap();
+    let key = |bits: u32, data: [u8; 4]| [bits.to_ne_bytes(), data].concat();
+    let entry = |bits, data, value: u8| (key(bits, data), vec![value; 4]);
+    log.add("fill", sys.map_fill(map, &[entry(8, [10, 0, 0, 0], 8), entry(12, [10, 0xff, 1, 2], 12)]));
+    log.add("same prefix", sys.map_fill(map, &[entry(12, [10, 0xf0, 9, 9], 13), entry(0, [1; 4], 1)]));
+    log.add("one too many", sys.map_fill(map, &[entry(9, [0; 4], 9)]));
+    log.add("one too many", sys.map_update(map, &key(9, [0; 4]), &[9; 4]));
+    log.add("too long", sys.map_update(map, &key(33, [0; 4]), &[9; 4]));
+    let asked = [(32, [10, 0xf1, 0, 0]), (11, [10, 0xf1, 0, 0]), (32, [10, 1, 0, 0]), (32, [11, 0, 0, 0])];
+    for (bits, data) in asked {
+        log.add("longest", sys.map_lookup(map, &key(bits, data)));
+    }
+    log.add("too long", sys.map_lookup(map, &key(33, [0; 4])));
+    log.add("delete", sys.map_delete(map, &key(12, [10, 0xf0, 7, 7])));
+    log.add("delete again", sys.map_delete(map, &key(12, [10, 0xf0, 0, 0])));
+    log.add("longest", sys.map_lookup(map, &key(32, [10, 0xf1, 0, 0])));
+    log.add("frozen", sys.map_freeze(map).and_then(|()| sys.map_fill(map, &[entry(8, [10; 4], 8)])));
+}
+
 fn script(sys: &mut impl Sys) -> Vec<String> {
     let mut log = Log::default();
     interfaces(sys, &mut log);
@@ -233,6 +312,8 @@ fn script(sys: &mut impl Sys) -> Vec<String> {
     queues(sys, &mut log);
     attachments(sys, &mut log);
     maps(sys, &mut log);
+    shapes(sys, &mut log);
+    fills(sys, &mut log);
     let a = index(sys, "a");
     log.add("delete", sys.delete_link(a));
     log.add("both are gone", sys.links().map(|links| links.len()));

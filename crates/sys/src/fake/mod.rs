@@ -6,6 +6,7 @@
 
 mod card;
 mod network;
+mod prefix;
 mod programs;
 mod snapshot;
 
@@ -38,6 +39,7 @@ pub struct Fake {
     network: Network,
     programs: Programs,
     expedited: bool,
+    random: u64,
 }
 
 impl Default for Fake {
@@ -64,6 +66,7 @@ impl Fake {
             network: Network::new(),
             programs: Programs::new(2),
             expedited: false,
+            random: 4,
         }
     }
 
@@ -75,6 +78,11 @@ impl Fake {
     /// Runs another kernel: without tcx before 6.6, without XDP features before 6.3.
     pub fn set_kernel(&mut self, release: &str) {
         self.kernel = KernelVersion::parse(release);
+    }
+
+    /// What [`Sys::random`] gives, each time.
+    pub fn set_random(&mut self, number: u64) {
+        self.random = number;
     }
 
     /// Gives the process other rights.
@@ -178,6 +186,11 @@ impl Sys for Fake {
     fn capabilities(&mut self) -> Result<Capabilities> {
         self.pass("capget", "", false)?;
         Ok(self.capabilities)
+    }
+
+    fn random(&mut self) -> Result<u64> {
+        self.pass("getrandom", "", false)?;
+        Ok(self.random)
     }
 
     fn links(&mut self) -> Result<Vec<Link>> {
@@ -392,6 +405,12 @@ impl Sys for Fake {
     fn map_update(&mut self, map: MapFd, key: &[u8], value: &[u8]) -> Result<()> {
         self.pass_bpf("BPF_MAP_UPDATE_ELEM", &format!("map descriptor {}", map.0), true)?;
         self.programs.update(map, key, value)
+    }
+
+    fn map_fill(&mut self, map: MapFd, entries: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
+        let object = format!("{} entries of map descriptor {}", entries.len(), map.0);
+        self.pass_bpf("BPF_MAP_UPDATE_BATCH", &object, true)?;
+        self.programs.fill(map, entries)
     }
 
     fn map_lookup(&mut self, map: MapFd, key: &[u8]) -> Result<Option<Vec<u8>>> {

@@ -1,8 +1,12 @@
 //! The maps and programs of a machine in memory, and the descriptors of its one process.
 
+use super::prefix;
 use crate::error::{Result, SysError};
-use crate::object::{MapFd, MapInfo, MapKind, MapSpec, ProgFd, ProgInfo, ProgSpec};
+use crate::object::{MAP_NO_PREALLOC, MapFd, MapInfo, MapKind, MapSpec, ProgFd, ProgInfo, ProgSpec};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The most octets of a value on one CPU (`PCPU_MIN_UNIT_SIZE`).
+const PERCPU_MOST_BYTES: u32 = 32 << 10;
 
 /// The instruction that loads a map: 16 bytes, source register 1 (the map) or 2 (a value of it).
 const LOAD_MAP: u64 = 0x18;
@@ -100,9 +104,20 @@ impl Programs {
     pub(super) fn create_map(&mut self, object: &str, spec: &MapSpec) -> Result<MapFd> {
         let ring = spec.kind == MapKind::RINGBUF;
         let array = matches!(spec.kind, MapKind::ARRAY | MapKind::PERCPU_ARRAY | MapKind::DEVMAP);
+        let keyed = match spec.kind {
+            MapKind::LPM_TRIE => {
+                let data_bytes = spec.key_bytes.saturating_sub(4);
+                prefix::DATA_BYTES.contains(&data_bytes) && spec.flags & MAP_NO_PREALLOC != 0
+            }
+            MapKind::HASH | MapKind::PERCPU_HASH => spec.key_bytes > 0,
+            _ => !array || spec.key_bytes == 4,
+        };
         let sized = if ring { spec.key_bytes == 0 && spec.value_bytes == 0 } else { spec.value_bytes > 0 };
-        if spec.max_entries == 0 || !sized || (array && spec.key_bytes != 4) {
+        if spec.max_entries == 0 || !sized || !keyed {
             return Err(SysError::new("BPF_MAP_CREATE", object, libc::EINVAL));
+        }
+        if spec.kind == MapKind::PERCPU_ARRAY && spec.value_bytes > PERCPU_MOST_BYTES {
+            return Err(SysError::new("BPF_MAP_CREATE", object, libc::E2BIG));
         }
         let id = self.new_id();
         let info = MapInfo {
@@ -144,13 +159,22 @@ impl Programs {
         if map.frozen {
             return fail(libc::EPERM);
         }
-        if index_of(&info, key).is_some_and(|index| index >= info.max_entries)
-            || (!map.entries.contains_key(key) && map.entries.len() >= bytes(info.max_entries))
+        let by_prefix = MapKind(info.kind) == MapKind::LPM_TRIE;
+        let key = if by_prefix { prefix::canonical(key) } else { Some(key.to_vec()) };
+        let Some(key) = key else { return fail(libc::EINVAL) };
+        if index_of(&info, &key).is_some_and(|index| index >= info.max_entries)
+            || (!map.entries.contains_key(&key) && map.entries.len() >= bytes(info.max_entries))
         {
-            return fail(libc::E2BIG);
+            return fail(if by_prefix { libc::ENOSPC } else { libc::E2BIG });
         }
-        map.entries.insert(key.to_vec(), value);
+        map.entries.insert(key, value);
         Ok(())
+    }
+
+    pub(super) fn fill(&mut self, fd: MapFd, entries: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
+        self.map("BPF_MAP_UPDATE_BATCH", fd)?;
+        let all = entries.iter().try_for_each(|(key, value)| self.update(fd, key, value));
+        all.map_err(|error| SysError { call: "BPF_MAP_UPDATE_BATCH", ..error })
     }
 
     pub(super) fn lookup(&mut self, fd: MapFd, key: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -158,6 +182,9 @@ impl Programs {
         let info = self.map(CALL, fd)?.info.clone();
         if key.len() != bytes(info.key_bytes) {
             return Err(SysError::new(CALL, format!("map descriptor {}", fd.0), libc::EINVAL));
+        }
+        if MapKind(info.kind) == MapKind::LPM_TRIE {
+            return Ok(prefix::longest(&self.map(CALL, fd)?.entries, key).cloned());
         }
         let moved = self.moved_bytes(&info);
         // Arrays have every entry from the start, zero.
@@ -186,7 +213,11 @@ impl Programs {
             let errno = if map.frozen { libc::EPERM } else { libc::EINVAL };
             return Err(SysError::new(CALL, format!("map descriptor {}", fd.0), errno));
         }
-        map.entries.remove(key);
+        if MapKind(map.info.kind) == MapKind::LPM_TRIE {
+            map.entries.retain(|known, _| Some(known) != prefix::canonical(key).as_ref());
+        } else {
+            map.entries.remove(key);
+        }
         Ok(())
     }
 

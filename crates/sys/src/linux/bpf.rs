@@ -24,6 +24,7 @@ const MAP_FD_BY_ID: u32 = 14;
 const OBJ_INFO_BY_FD: u32 = 15;
 const PROG_QUERY: u32 = 16;
 const MAP_FREEZE: u32 = 22;
+const MAP_UPDATE_BATCH: u32 = 26;
 const PROG_BIND_MAP: u32 = 35;
 
 const TCX_INGRESS: u32 = 46;
@@ -36,6 +37,8 @@ const F_LIVE_FRAMES: u32 = 1 << 1;
 
 /// Verifier logs beyond this are cut at their beginning.
 const LOG_MOST_BYTES: usize = 16 << 20;
+/// `ENOTSUPP` of the kernel, which libc does not know: a kind of map that takes no batches.
+const NOT_SUPPORTED: i32 = 524;
 /// Programs of one hook: the kernel's own bound (`BPF_MPROG_MAX`).
 const HOOK_MOST_PROGS: usize = 64;
 
@@ -181,6 +184,44 @@ impl Linux {
         let mut attr = Attr::new().fd(0, map.0).input(8, key).input(16, value);
         // SAFETY: key and value have just been found as large as the map says.
         unsafe { attr.call(MAP_UPDATE_ELEM) }.map_err(|e| SysError::io(CALL, object, &e))?;
+        Ok(())
+    }
+
+    pub(super) fn fill_map(&mut self, map: MapFd, entries: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
+        const CALL: &str = "BPF_MAP_UPDATE_BATCH";
+        let object = format!("{} entries of map descriptor {}", entries.len(), map.0);
+        let wrong = || {
+            SysError::new(CALL, object.clone(), libc::EINVAL).with_detail("key or value of the wrong size")
+        };
+        let key_bytes = usize::try_from(self.shape(CALL, map)?.key_bytes).unwrap_or(usize::MAX);
+        let value_bytes = self.value_bytes(CALL, map)?;
+        if entries.iter().any(|(key, value)| key.len() != key_bytes || value.len() != value_bytes) {
+            return Err(wrong());
+        }
+        self.gate.pass(CALL, &object, true)?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<u8> = entries.iter().flat_map(|(key, _)| key).copied().collect();
+        let values: Vec<u8> = entries.iter().flat_map(|(_, value)| value).copied().collect();
+        // in_batch 0, out_batch 8, keys 16, values 24, count 32, map_fd 36, elem_flags 40, flags 48
+        let mut attr = Attr::new().input(16, &keys).input(24, &values);
+        attr = attr.u32(32, length(CALL, &object, entries.len())?).fd(36, map.0);
+        // SAFETY: there are `count` keys and `count` values, each as large as the map says.
+        let error = match unsafe { attr.call(MAP_UPDATE_BATCH) } {
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        match error.raw_os_error() {
+            // This kind of map, or this kernel, takes one by one only. Those that are there are written again.
+            Some(NOT_SUPPORTED | libc::EINVAL) => {}
+            _ => return Err(SysError::io(CALL, object, &error)),
+        }
+        for (key, value) in entries {
+            let mut attr = Attr::new().fd(0, map.0).input(8, key).input(16, value);
+            // SAFETY: key and value have just been found as large as the map says.
+            unsafe { attr.call(MAP_UPDATE_ELEM) }.map_err(|e| SysError::io(CALL, object.clone(), &e))?;
+        }
         Ok(())
     }
 

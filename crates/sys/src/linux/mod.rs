@@ -161,6 +161,18 @@ impl Sys for Linux {
         })
     }
 
+    fn random(&mut self) -> Result<u64> {
+        self.gate.pass("getrandom", "", false)?;
+        let mut octets = [0_u8; 8];
+        // SAFETY: the buffer is as long as the call is told.
+        let got = unsafe { libc::getrandom(octets.as_mut_ptr().cast(), octets.len(), 0) };
+        // Up to 256 octets are never interrupted, and come whole (getrandom(2)).
+        if usize::try_from(got) != Ok(octets.len()) {
+            return Err(SysError::last("getrandom", ""));
+        }
+        Ok(u64::from_ne_bytes(octets))
+    }
+
     fn expedited(&mut self) -> Result<Option<bool>> {
         self.gate.pass("read", RCU_EXPEDITED, false)?;
         // A number; the kernel itself counts on it only while it boots.
@@ -370,6 +382,10 @@ impl Sys for Linux {
 
     fn map_update(&mut self, map: MapFd, key: &[u8], value: &[u8]) -> Result<()> {
         self.update_map(map, key, value)
+    }
+
+    fn map_fill(&mut self, map: MapFd, entries: &[(Vec<u8>, Vec<u8>)]) -> Result<()> {
+        self.fill_map(map, entries)
     }
 
     fn map_lookup(&mut self, map: MapFd, key: &[u8]) -> Result<Option<Vec<u8>>> {
