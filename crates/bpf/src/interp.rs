@@ -11,6 +11,11 @@ use plan::plan::{HookId, PortId};
 use wire::Tag;
 
 use crate::asm::{Alu, Cond, Helper, Insn, MapRef, Program, Reg, Size, Src, Symbol, Width};
+use crate::tables::{Table, TableId};
+
+mod held;
+
+pub use held::Held;
 
 /// What a tc program sees: the fields of `__sk_buff` that are used here.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -94,6 +99,8 @@ pub enum Trap {
     FramePointer,
     /// A memory access that no region covers.
     Outside,
+    /// A table that programs only read was written.
+    ReadOnly(TableId),
     /// Stack that was not written.
     UnwrittenStack,
     /// A field of the context that is not there, or not so.
@@ -118,6 +125,7 @@ impl fmt::Display for Trap {
             Self::Unwritten(reg) => write!(f, "{reg} is read before it is written"),
             Self::FramePointer => f.write_str("r10 is read-only"),
             Self::Outside => f.write_str("memory access outside of every region"),
+            Self::ReadOnly(table) => write!(f, "table {} is read-only", table.0),
             Self::UnwrittenStack => f.write_str("stack is read before it is written"),
             Self::Field(off) => write!(f, "no such field of the context at {off}"),
             Self::Mixed => f.write_str("a pointer and a number are mixed up"),
@@ -137,6 +145,8 @@ impl std::error::Error for Trap {}
 pub struct Machine {
     /// Arrays by name: for each key the 64-bit words of the value. One CPU.
     pub arrays: BTreeMap<MapRef, Vec<Vec<u64>>>,
+    /// Tables by number. One CPU.
+    pub tables: BTreeMap<TableId, Held>,
     /// What the next clones return; 0 once it is empty.
     pub clone_results: VecDeque<i32>,
     /// What `bpf_ktime_get_ns` returns.
@@ -147,7 +157,13 @@ pub struct Machine {
 
 impl Default for Machine {
     fn default() -> Self {
-        Self { arrays: BTreeMap::new(), clone_results: VecDeque::new(), now_ns: 0, step_limit: 1_000_000 }
+        Self {
+            arrays: BTreeMap::new(),
+            tables: BTreeMap::new(),
+            clone_results: VecDeque::new(),
+            now_ns: 0,
+            step_limit: 1_000_000,
+        }
     }
 }
 
@@ -160,6 +176,11 @@ impl Machine {
         let words = usize::try_from(layout.block_bytes() / 8).unwrap_or(0);
         machine.arrays.insert(MapRef::Counters, vec![vec![0; words]; blocks]);
         machine
+    }
+
+    /// Gives the machine these tables, filled; one that it has under the same number is replaced.
+    pub fn hold(&mut self, tables: &[Table]) {
+        self.tables.extend(tables.iter().map(|table| (table.id, Held::new(table))));
     }
 
     /// A counter's value; 0 where nothing counts it.
@@ -364,6 +385,11 @@ impl<'a> Running<'a> {
                 let data = self.direct().get(first..end).ok_or(Trap::Outside)?;
                 raw[..octets].copy_from_slice(data);
             }
+            Value::Entry(MapRef::Table(id), entry, at) => {
+                let held = self.machine.tables.get(&id).ok_or(Trap::NoMap(MapRef::Table(id)))?;
+                let data = held.value(entry).ok_or(Trap::Outside)?;
+                raw[..octets].copy_from_slice(data.get(aligned(at, off, octets)?).ok_or(Trap::Outside)?);
+            }
             Value::Entry(map, key, at) => {
                 return Ok(Value::Number(*self.word(map, key, at, off, size)?));
             }
@@ -380,6 +406,15 @@ impl<'a> Running<'a> {
                 let range = stack_range(at, off, octets)?;
                 for (to, from) in self.stack[range].iter_mut().zip(host_octets(number, octets)) {
                     *to = Some(from);
+                }
+                Ok(())
+            }
+            Value::Entry(MapRef::Table(id), entry, at) => {
+                let held = self.machine.tables.get_mut(&id).ok_or(Trap::NoMap(MapRef::Table(id)))?;
+                let data = held.value_mut(entry).ok_or(Trap::ReadOnly(id))?;
+                let place = data.get_mut(aligned(at, off, octets)?).ok_or(Trap::Outside)?;
+                for (to, from) in place.iter_mut().zip(host_octets(number, octets)) {
+                    *to = from;
                 }
                 Ok(())
             }
@@ -506,7 +541,16 @@ impl<'a> Running<'a> {
 
     fn map_lookup(&mut self) -> Result<Value, Trap> {
         let Value::Map(map) = self.read(Reg::R1)? else { return Err(Trap::Argument(Reg::R1)) };
-        let key_at @ Value::Stack(_) = self.read(Reg::R2)? else { return Err(Trap::Argument(Reg::R2)) };
+        let key_at @ Value::Stack(from_top) = self.read(Reg::R2)? else {
+            return Err(Trap::Argument(Reg::R2));
+        };
+        if let MapRef::Table(id) = map {
+            let held = self.machine.tables.get(&id).ok_or(Trap::NoMap(map))?;
+            let range = stack_range(from_top, 0, held.key_size())?;
+            let key: Option<Vec<u8>> = self.stack[range].iter().copied().collect();
+            let found = held.find(&key.ok_or(Trap::UnwrittenStack)?);
+            return Ok(found.map_or(Value::Number(0), |entry| Value::Entry(map, entry, 0)));
+        }
         let Value::Number(key) = self.load(key_at, 0, Size::Word)? else { return Err(Trap::Mixed) };
         let entries = self.machine.arrays.get(&map).ok_or(Trap::NoMap(map))?;
         match u32::try_from(key) {
@@ -553,6 +597,13 @@ impl<'a> Running<'a> {
 
 fn position(at: i64, off: i64) -> Result<usize, Trap> {
     at.checked_add(off).and_then(|sum| usize::try_from(sum).ok()).ok_or(Trap::Outside)
+}
+
+/// Octets of a value, where an access of that many may begin.
+fn aligned(at: i64, off: i64, octets: usize) -> Result<std::ops::Range<usize>, Trap> {
+    let first = position(at, off)?;
+    let end = first.checked_add(octets).filter(|_| first % octets == 0);
+    Ok(first..end.ok_or(Trap::Outside)?)
 }
 
 fn stack_range(at: i64, off: i64, octets: usize) -> Result<std::ops::Range<usize>, Trap> {

@@ -16,5 +16,6 @@ pub mod emit;
 pub mod interp;
 pub mod layout;
 pub mod listing;
+pub mod tables;
 
 pub use emit::emit;

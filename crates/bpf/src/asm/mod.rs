@@ -15,6 +15,8 @@ use std::fmt;
 use plan::plan::{HookId, PortId};
 use rules::form::RuleId;
 
+use crate::tables::TableId;
+
 pub use build::{AsmError, Assembler, constant};
 pub use link::LinkError;
 
@@ -349,6 +351,8 @@ pub enum MapRef {
     Devmap(HookId, u16),
     /// A map of a measuring program, as numbered by [`crate::bench`].
     Bench(u8),
+    /// A table that is filled before the program is loaded.
+    Table(TableId),
 }
 
 impl fmt::Display for MapRef {
@@ -357,6 +361,7 @@ impl fmt::Display for MapRef {
             Self::Counters => f.write_str("counters"),
             Self::Devmap(hook, outcome) => write!(f, "devmap_{}_{outcome}", hook.0),
             Self::Bench(number) => write!(f, "bench_{number}"),
+            Self::Table(id) => write!(f, "table_{}", id.0),
         }
     }
 }
