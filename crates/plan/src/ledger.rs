@@ -28,6 +28,9 @@ pub struct Status {
     pub ports: BTreeMap<String, PortStatus>,
     /// In plan order.
     pub copies: Vec<CopyStatus>,
+    /// Every rule that can stop frames, in plan order.
+    #[serde(default)]
+    pub blocked: Vec<BlockStatus>,
     /// By the user's name of the monitor.
     pub monitors: BTreeMap<String, MonitorStatus>,
     /// What the sums leave over, in frames; 0 at rest, and anything else is a defect.
@@ -54,6 +57,9 @@ pub struct PortStatus {
     pub passed: u64,
     /// Frames that a rule stopped.
     pub blocked: u64,
+    /// The same by the rule that stopped them, where not 0.
+    #[serde(default)]
+    pub blocked_by: BTreeMap<String, u64>,
     /// Frames that end here: a SPAN port passes nothing on.
     pub consumed: u64,
     /// Frames of a watched interface, left to the host.
@@ -83,6 +89,17 @@ pub struct CopyStatus {
     pub copied: u64,
     /// Frames that could not be handed over, by reason.
     pub errors: BTreeMap<String, u64>,
+}
+
+/// One rule that stops frames of one source.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct BlockStatus {
+    /// The rule's stable identity.
+    pub rule: String,
+    /// The side that frames came from.
+    pub source: String,
+    /// Frames that it stopped.
+    pub blocked: u64,
 }
 
 /// One monitor port or virtual interface.
@@ -116,6 +133,16 @@ pub struct Dropped {
     pub buffer: BTreeMap<String, u64>,
     /// By the device or its far end.
     pub device: u64,
+}
+
+impl PortStatus {
+    /// Counts frames that a rule stopped.
+    pub fn add_blocked(&mut self, rule: &str, frames: u64) {
+        self.blocked += frames;
+        if frames > 0 {
+            *self.blocked_by.entry(rule.to_owned()).or_default() += frames;
+        }
+    }
 }
 
 impl Status {
@@ -179,6 +206,14 @@ impl fmt::Display for Status {
         }
         if !self.copies.is_empty() {
             self.copies_table().print(f)?;
+            let quiet = self.copies.iter().filter(|copy| !shown(self.copies.len(), copy.matched)).count();
+            idle(f, quiet, "copies", "matched")?;
+            f.write_char('\n')?;
+        }
+        if !self.blocked.is_empty() {
+            self.blocked_table().print(f)?;
+            let quiet = self.blocked.iter().filter(|rule| !shown(self.blocked.len(), rule.blocked)).count();
+            idle(f, quiet, "rules", "blocked")?;
             f.write_char('\n')?;
         }
         if !self.monitors.is_empty() {
@@ -232,7 +267,7 @@ impl Status {
 
     fn copies_table(&self) -> Table {
         let mut table = Table::new(["RULE", "SOURCE", "MONITOR", "MATCHED", "COPIED", "ERRORS"], 3);
-        for copy in &self.copies {
+        for copy in self.copies.iter().filter(|copy| shown(self.copies.len(), copy.matched)) {
             table.row([
                 copy.rule.clone(),
                 copy.source.clone(),
@@ -241,6 +276,14 @@ impl Status {
                 copy.copied.to_string(),
                 reasons(copy.errors.values().sum(), &copy.errors),
             ]);
+        }
+        table
+    }
+
+    fn blocked_table(&self) -> Table {
+        let mut table = Table::new(["RULE", "SOURCE", "BLOCKED"], 2);
+        for rule in self.blocked.iter().filter(|rule| shown(self.blocked.len(), rule.blocked)) {
+            table.row([rule.rule.clone(), rule.source.clone(), rule.blocked.to_string()]);
         }
         table
     }
@@ -262,6 +305,21 @@ impl Status {
             ]);
         }
         table
+    }
+}
+
+/// Tables with more rows than these show only those in which something was counted.
+const ROWS_MAX: usize = 64;
+
+/// Whether a row of a table of so many is shown.
+fn shown(rows: usize, counted: u64) -> bool {
+    rows <= ROWS_MAX || counted > 0
+}
+
+fn idle(out: &mut impl Write, rows: usize, what: &str, counted: &str) -> fmt::Result {
+    match rows {
+        0 => Ok(()),
+        _ => writeln!(out, "{rows} other {what} have {counted} nothing"),
     }
 }
 
@@ -393,6 +451,31 @@ mod tests {
         status.ports.insert("b".into(), other);
         let text = status.to_string();
         assert!(text.contains("\ntcx: works on every interface (a, b)\n\n"), "{text}");
+    }
+
+    #[test]
+    fn long_tables_show_the_rows_that_counted() {
+        let mut status = status();
+        let block =
+            |line: u64, blocked| BlockStatus { rule: format!("pf.conf:{line}"), source: "a".into(), blocked };
+        status.blocked = (1..=64).map(|line| block(line, line / 64)).collect();
+        let text = status.to_string();
+        assert!(text.contains("\npf.conf:63  a             0\npf.conf:64  a             1\n\n"), "{text}");
+        status.blocked.push(block(65, 0));
+        let text = status.to_string();
+        let table = "RULE        SOURCE  BLOCKED\npf.conf:64  a             1\n\
+                     64 other rules have blocked nothing\n\n";
+        assert!(text.contains(table), "{text}");
+    }
+
+    #[test]
+    fn what_rules_stopped_is_counted_by_rule_where_it_is_anything() {
+        let mut port = PortStatus::default();
+        for (rule, frames) in [("pf.conf:3", 2), ("pf.conf:4", 0), ("pf.conf:3", 5)] {
+            port.add_blocked(rule, frames);
+        }
+        assert_eq!(port.blocked, 7);
+        assert_eq!(port.blocked_by, BTreeMap::from([("pf.conf:3".to_owned(), 7)]));
     }
 
     #[test]
