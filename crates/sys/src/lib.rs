@@ -37,8 +37,8 @@ pub use net::{
     Link, LinkStats, Pause, Route, VethSpec, Xdp, XdpFeatures,
 };
 pub use object::{
-    Attached, Filter, FilterSpec, Hook, MAP_NO_PREALLOC, MapFd, MapInfo, MapKind, MapSpec, Place, ProgFd,
-    ProgInfo, ProgKind, ProgSpec, TestRun, TestRunResult, XdpMode,
+    Attached, Filter, FilterSpec, Hook, MAP_NO_PREALLOC, MAP_READ_ONLY_PROG, MapFd, MapInfo, MapKind,
+    MapSpec, Place, ProgFd, ProgInfo, ProgKind, ProgSpec, TestRun, TestRunResult, XdpMode,
 };
 pub use queue::{
     Class, H_CLSACT, H_EGRESS, H_INGRESS, H_ROOT, HtbClass, Qdisc, QdiscSpec, QueueStats, handle,

@@ -43,6 +43,8 @@ impl MapKind {
 
 /// `BPF_F_NO_PREALLOC`: entries are made when they are written. A map for the longest prefix must have it.
 pub const MAP_NO_PREALLOC: u32 = 1;
+/// `BPF_F_RDONLY_PROG`: programs may only read it.
+pub const MAP_READ_ONLY_PROG: u32 = 1 << 7;
 
 /// The type of a program (`enum bpf_prog_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -10,7 +10,7 @@ use sys::{Hook, MapFd, MapKind, MapSpec, Place, ProgFd, ProgKind, ProgSpec, Resu
 
 use super::found::STATE_MAP;
 use super::report::Error;
-use super::saved::{CHUNK, Geometry, Saved};
+use super::saved::{CHUNK, Geometry, HEADER, Saved, TEXT_MAX};
 
 /// Name of the anchor.
 pub const ANCHOR: &str = "tw_anchor";
@@ -34,7 +34,11 @@ impl StateMap {
     /// # Errors
     /// A system call that failed.
     pub fn create(sys: &mut impl Sys, saved: &Saved) -> Result<Self> {
-        let geometry = Geometry::for_text(saved.to_text().len());
+        let octets = saved.to_text().len();
+        let geometry = Geometry::for_text(octets).ok_or_else(|| {
+            let most = format!("the plan's text takes {octets} octets, and at most {TEXT_MAX} are kept");
+            SysError::new("BPF_MAP_CREATE", STATE_MAP, 7).with_detail(most)
+        })?;
         let value_bytes = u32::try_from(CHUNK).expect("a chunk is a page");
         let map = sys.map_create(&MapSpec {
             kind: MapKind::ARRAY,
@@ -61,12 +65,11 @@ impl StateMap {
     /// A system call that failed; `E2BIG` where the text has outgrown the map.
     pub fn write(&mut self, sys: &mut impl Sys, saved: &Saved) -> Result<()> {
         let other = 1 - self.slot;
-        let updates = self.geometry.updates(other, &saved.to_text()).ok_or_else(|| {
+        let rewrite = self.geometry.rewrite(other, &saved.to_text()).ok_or_else(|| {
             SysError::new("BPF_MAP_UPDATE_ELEM", STATE_MAP, 7).with_detail("the state outgrew its map")
         })?;
-        for (entry, value) in updates {
-            sys.map_update(self.map, &entry.to_ne_bytes(), &value)?;
-        }
+        sys.map_fill(self.map, &rewrite.pieces)?;
+        sys.map_update(self.map, &HEADER, &rewrite.header)?;
         self.slot = other;
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sys::{Hook, Link, MapFd, MapInfo, ProgFd, Result, Sys, SysError, XdpMode};
 
-use super::saved::{Geometry, Saved, Unreadable};
+use super::saved::{Geometry, HEADER, Saved, Unreadable};
 
 /// Begins the name of each of our programs, maps and interfaces.
 pub const PREFIX: &str = "tw_";
@@ -223,7 +223,7 @@ fn state(
     let counters = held().find(|(_, info)| info.name == COUNTERS_MAP).map(|(map, _)| *map);
     let Some((map, info)) = state else { return Ok(None) };
     let (map, geometry) = (*map, Geometry::of_map(info.max_entries));
-    let header = sys.map_lookup(map, &0u32.to_ne_bytes())?.ok_or(Unreadable::Header)?;
+    let header = sys.map_lookup(map, &HEADER)?.ok_or(Unreadable::Header)?;
     let (slot, entries, octets) = geometry.locate(&header)?;
     let mut pieces = Vec::new();
     for entry in entries {

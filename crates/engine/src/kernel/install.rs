@@ -233,7 +233,6 @@ impl<'a, S: Sys> Work<'a, S> {
             .it
             .emitted
             .program(part)
-            .cloned()
             .ok_or_else(|| Error::Defect(format!("no program was emitted for {part:?}")))?;
         let mut interfaces = BTreeMap::new();
         for symbol in program.symbols() {
@@ -245,7 +244,7 @@ impl<'a, S: Sys> Work<'a, S> {
             let index = i32::try_from(link.index).map_err(|_| Error::Defect("an interface index".into()))?;
             interfaces.insert(symbol, index);
         }
-        anchor::load(self.sys, &program, Some(self.state.map), |symbol| match symbol {
+        anchor::load(self.sys, program, Some(self.state.map), |symbol| match symbol {
             Symbol::Map(map) => self.maps.get(&map).map(|fd| fd.0),
             other => interfaces.get(&other).copied(),
         })

@@ -18,6 +18,7 @@ mod remove;
 mod report;
 mod saved;
 mod survey;
+mod tables;
 
 use plan::ledger::Status;
 use plan::plan::Plan;

@@ -18,12 +18,14 @@ use plan::ledger::Count;
 
 /// Octets of one map entry.
 pub const CHUNK: usize = 4096;
+/// The key of the header.
+pub const HEADER: [u8; 4] = [0; 4];
 /// Begins the header; the digit is the version of the layout.
 const MAGIC: &[u8; 8] = b"tapwrt-1";
 /// Octets that a slot has above the first text, for what is added later.
 const HEADROOM: usize = 64 * 1024;
 /// The longest text that is read back: more is no state of ours.
-const TEXT_MAX: usize = 64 * 1024 * 1024;
+pub const TEXT_MAX: usize = 64 * 1024 * 1024;
 
 /// How far `up` or `down` had come when the text was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -149,6 +151,16 @@ impl std::fmt::Display for Unreadable {
     }
 }
 
+/// What is written for a text: all of the pieces first, in any order, and then the header, which puts them in
+/// force.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rewrite {
+    /// Keys and values.
+    pub pieces: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The value of [`HEADER`].
+    pub header: Vec<u8>,
+}
+
 /// How a text is laid out over map entries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Geometry {
@@ -157,10 +169,11 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// Room for a text of this many octets and what may be added to it.
-    pub fn for_text(octets: usize) -> Self {
-        let entries = (octets + HEADROOM).div_ceil(CHUNK);
-        Self { slot_entries: u32::try_from(entries).expect("a state text is far below 16 TiB") }
+    /// Room for a text of this many octets and what may be added to it; `None` where that is more than
+    /// [`TEXT_MAX`].
+    pub fn for_text(octets: usize) -> Option<Self> {
+        let octets = octets.checked_add(HEADROOM).filter(|octets| *octets <= TEXT_MAX)?;
+        u32::try_from(octets.div_ceil(CHUNK)).ok().map(|slot_entries| Self { slot_entries })
     }
 
     /// The geometry of a map with this many entries.
@@ -173,19 +186,17 @@ impl Geometry {
         1 + 2 * self.slot_entries
     }
 
-    /// The updates that write `text` into `slot`: all of its pieces, then the header. `None` where it does not fit.
-    pub fn updates(self, slot: u8, text: &[u8]) -> Option<Vec<(u32, Vec<u8>)>> {
+    /// How `text` is written into `slot`, which must not be in force. `None` where it does not fit.
+    pub fn rewrite(self, slot: u8, text: &[u8]) -> Option<Rewrite> {
         let pieces = text.chunks(CHUNK);
         if u32::try_from(pieces.len()).ok()? > self.slot_entries {
             return None;
         }
-        let first = self.first(slot);
-        let mut updates: Vec<(u32, Vec<u8>)> = (first..).zip(pieces.map(padded)).collect();
+        let keys = (self.first(slot)..).map(|entry| entry.to_ne_bytes().to_vec());
         let mut header = MAGIC.to_vec();
         header.push(slot);
         header.extend(u64::try_from(text.len()).ok()?.to_le_bytes());
-        updates.push((0, padded(&header)));
-        Some(updates)
+        Some(Rewrite { pieces: keys.zip(pieces.map(padded)).collect(), header: padded(&header) })
     }
 
     /// The entries that hold the text of a header: the slot in force, the entries, the octets.
@@ -243,9 +254,9 @@ mod tests {
         }
     }
 
-    fn read(map: &BTreeMap<u32, Vec<u8>>, geometry: Geometry) -> Result<Saved, Unreadable> {
-        let (_, entries, octets) = geometry.locate(&map[&0])?;
-        let pieces: Vec<Vec<u8>> = entries.map(|entry| map[&entry].clone()).collect();
+    fn read(map: &BTreeMap<Vec<u8>, Vec<u8>>, geometry: Geometry) -> Result<Saved, Unreadable> {
+        let (_, entries, octets) = geometry.locate(&map[&HEADER.to_vec()])?;
+        let pieces: Vec<Vec<u8>> = entries.map(|entry| map[&entry.to_ne_bytes().to_vec()].clone()).collect();
         Saved::from_pieces(&pieces, octets)
     }
 
@@ -253,10 +264,13 @@ mod tests {
     fn a_rewrite_that_stops_anywhere_leaves_the_old_or_the_new_text() {
         let (old, mut new) = (sample(10_000), sample(20_000));
         new.phase = Phase::Live;
-        let geometry = Geometry::for_text(old.to_text().len());
-        let mut map = BTreeMap::new();
-        map.extend(geometry.updates(0, &old.to_text()).unwrap());
-        let updates = geometry.updates(1, &new.to_text()).unwrap();
+        let geometry = Geometry::for_text(old.to_text().len()).unwrap();
+        let updates = |slot, saved: &Saved| {
+            let rewrite = geometry.rewrite(slot, &saved.to_text()).unwrap();
+            rewrite.pieces.into_iter().chain([(HEADER.to_vec(), rewrite.header)]).collect::<Vec<_>>()
+        };
+        let map = BTreeMap::from_iter(updates(0, &old));
+        let updates = updates(1, &new);
         for stop in 0..=updates.len() {
             let mut killed = map.clone();
             killed.extend(updates[..stop].iter().cloned());
@@ -267,9 +281,9 @@ mod tests {
 
     #[test]
     fn foreign_headers_are_refused() {
-        let geometry = Geometry::for_text(1);
+        let geometry = Geometry::for_text(1).unwrap();
         assert_eq!(geometry.locate(&[0; CHUNK]), Err(Unreadable::Header));
-        let mut header = geometry.updates(0, b"{}").unwrap().pop().unwrap().1;
+        let mut header = geometry.rewrite(0, b"{}").unwrap().header;
         header[9..17].fill(0xff);
         assert_eq!(geometry.locate(&header), Err(Unreadable::Header));
         header[8] = 2;
@@ -279,7 +293,10 @@ mod tests {
     #[test]
     fn a_text_beyond_the_slot_is_refused() {
         let geometry = Geometry { slot_entries: 1 };
-        assert!(geometry.updates(0, &[0; CHUNK]).is_some());
-        assert!(geometry.updates(0, &[0; CHUNK + 1]).is_none());
+        assert!(geometry.rewrite(0, &[0; CHUNK]).is_some());
+        assert!(geometry.rewrite(0, &[0; CHUNK + 1]).is_none());
+        let most = Geometry::for_text(TEXT_MAX - HEADROOM).unwrap();
+        assert!(most.rewrite(1, &vec![0; TEXT_MAX]).is_some(), "what is written can be read back");
+        assert_eq!(Geometry::for_text(TEXT_MAX - HEADROOM + 1), None);
     }
 }
