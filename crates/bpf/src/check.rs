@@ -310,12 +310,18 @@ impl State {
             Helper::CloneRedirect | Helper::SkbVlanPush => {
                 must(of(self, Reg::R1) == Known::Context, Reg::R1)?;
             }
-            Helper::SkbLoadBytes => {
+            Helper::SkbLoadBytes | Helper::XdpLoadBytes => {
                 must(of(self, Reg::R1) == Known::Context, Reg::R1)?;
-                let Known::Stack(at) = of(self, Reg::R3) else { return Err(argument(Reg::R3)) };
-                let Known::Constant(octets @ 1..) = of(self, Reg::R4) else { return Err(argument(Reg::R4)) };
-                let octets = usize::try_from(octets).map_err(|_| argument(Reg::R4))?;
-                self.write_stack(at, octets)?;
+                match (of(self, Reg::R3), of(self, Reg::R4)) {
+                    (Known::Stack(at), Known::Constant(octets @ 1..)) => {
+                        let octets = usize::try_from(octets).map_err(|_| argument(Reg::R4))?;
+                        self.write_stack(at, octets)?;
+                    }
+                    // How much a map's value holds, the verifier knows.
+                    (Known::Value, Known::Constant(1..) | Known::Number) => {}
+                    (Known::Stack(_) | Known::Value, _) => return Err(argument(Reg::R4)),
+                    _ => return Err(argument(Reg::R3)),
+                }
             }
             Helper::KtimeNs | Helper::Redirect => {}
         }

@@ -388,7 +388,7 @@ impl<'a> Running<'a> {
             Value::Entry(MapRef::Table(id), entry, at) => {
                 let held = self.machine.tables.get(&id).ok_or(Trap::NoMap(MapRef::Table(id)))?;
                 let data = held.value(entry).ok_or(Trap::Outside)?;
-                raw[..octets].copy_from_slice(data.get(aligned(at, off, octets)?).ok_or(Trap::Outside)?);
+                raw[..octets].copy_from_slice(data.get(range(at, off, octets)?).ok_or(Trap::Outside)?);
             }
             Value::Entry(map, key, at) => {
                 return Ok(Value::Number(*self.word(map, key, at, off, size)?));
@@ -412,7 +412,7 @@ impl<'a> Running<'a> {
             Value::Entry(MapRef::Table(id), entry, at) => {
                 let held = self.machine.tables.get_mut(&id).ok_or(Trap::NoMap(MapRef::Table(id)))?;
                 let data = held.value_mut(entry).ok_or(Trap::ReadOnly(id))?;
-                let place = data.get_mut(aligned(at, off, octets)?).ok_or(Trap::Outside)?;
+                let place = data.get_mut(range(at, off, octets)?).ok_or(Trap::Outside)?;
                 for (to, from) in place.iter_mut().zip(host_octets(number, octets)) {
                     *to = from;
                 }
@@ -518,7 +518,7 @@ impl<'a> Running<'a> {
                 self.effects.push(Effect::RedirectMap { map, key, flags });
                 Value::Number(4)
             }
-            Helper::SkbLoadBytes => self.load_bytes()?,
+            Helper::SkbLoadBytes | Helper::XdpLoadBytes => self.load_bytes(helper)?,
             Helper::SkbVlanPush => self.vlan_push()?,
         };
         for reg in &Reg::ALL[1..=5] {
@@ -559,23 +559,35 @@ impl<'a> Running<'a> {
         }
     }
 
-    fn load_bytes(&mut self) -> Result<Value, Trap> {
+    fn load_bytes(&mut self, helper: Helper) -> Result<Value, Trap> {
         const FAULT: i64 = -14;
         let (at, octets) = (self.number(Reg::R2)?, self.number(Reg::R4)?);
-        let Value::Stack(to) = self.read(Reg::R3)? else { return Err(Trap::Argument(Reg::R3)) };
-        let octets = usize::try_from(octets).map_err(|_| Trap::Argument(Reg::R4))?;
-        let range = stack_range(to, 0, octets)?;
-        let Input::Tc(skb) = &self.input else { return Err(Trap::NoHelper(Helper::SkbLoadBytes)) };
-        let first = usize::try_from(at).unwrap_or(usize::MAX);
-        let Some(data) = skb.data.get(first..first.saturating_add(octets)) else {
-            // The kernel clears what it could not fill.
-            self.stack[range].fill(Some(0));
-            return Ok(Value::Number(FAULT.cast_unsigned()));
+        let octets = usize::try_from(octets).ok().filter(|n| *n > 0).ok_or(Trap::Argument(Reg::R4))?;
+        let data = match (&self.input, helper) {
+            (Input::Tc(skb), Helper::SkbLoadBytes) => &skb.data,
+            (Input::Xdp(data), Helper::XdpLoadBytes) => data,
+            _ => return Err(Trap::NoHelper(helper)),
         };
-        for (to, from) in self.stack[range].iter_mut().zip(data) {
-            *to = Some(*from);
+        let first = usize::try_from(at).unwrap_or(usize::MAX);
+        let found = data.get(first..first.saturating_add(octets)).map(<[u8]>::to_vec);
+        // The kernel clears what it could not fill.
+        let filled = found.clone().unwrap_or_else(|| vec![0; octets]);
+        match self.read(Reg::R3)? {
+            Value::Stack(to) => {
+                let range = stack_range(to, 0, octets)?;
+                for (to, from) in self.stack[range].iter_mut().zip(filled) {
+                    *to = Some(from);
+                }
+            }
+            Value::Entry(MapRef::Table(id), entry, to) => {
+                let held = self.machine.tables.get_mut(&id).ok_or(Trap::NoMap(MapRef::Table(id)))?;
+                let value = held.value_mut(entry).ok_or(Trap::ReadOnly(id))?;
+                let place = value.get_mut(range(to, 0, octets)?).ok_or(Trap::Outside)?;
+                place.copy_from_slice(&filled);
+            }
+            _ => return Err(Trap::Argument(Reg::R3)),
         }
-        Ok(Value::Number(0))
+        Ok(Value::Number(if found.is_some() { 0 } else { FAULT.cast_unsigned() }))
     }
 
     fn vlan_push(&mut self) -> Result<Value, Trap> {
@@ -599,11 +611,10 @@ fn position(at: i64, off: i64) -> Result<usize, Trap> {
     at.checked_add(off).and_then(|sum| usize::try_from(sum).ok()).ok_or(Trap::Outside)
 }
 
-/// Octets of a value, where an access of that many may begin.
-fn aligned(at: i64, off: i64, octets: usize) -> Result<std::ops::Range<usize>, Trap> {
+/// Octets of a map's value. Frames are copied there as they are, so numbers in them need not be aligned.
+fn range(at: i64, off: i64, octets: usize) -> Result<std::ops::Range<usize>, Trap> {
     let first = position(at, off)?;
-    let end = first.checked_add(octets).filter(|_| first % octets == 0);
-    Ok(first..end.ok_or(Trap::Outside)?)
+    Ok(first..first.checked_add(octets).ok_or(Trap::Outside)?)
 }
 
 fn stack_range(at: i64, off: i64, octets: usize) -> Result<std::ops::Range<usize>, Trap> {

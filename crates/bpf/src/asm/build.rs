@@ -67,6 +67,8 @@ pub struct Assembler {
     lines: Vec<Line>,
     origins: Vec<Origin>,
     targets: Vec<usize>,
+    /// For each label whether something jumps to it.
+    used: Vec<bool>,
     note: Option<Cow<'static, str>>,
 }
 
@@ -91,6 +93,7 @@ impl Assembler {
             lines: Vec::new(),
             origins: vec![Origin::Text("every frame".into())],
             targets: Vec::new(),
+            used: Vec::new(),
             note: None,
         }
     }
@@ -115,6 +118,7 @@ impl Assembler {
     /// A new label, to be placed later.
     pub fn label(&mut self) -> Label {
         self.targets.push(usize::MAX);
+        self.used.push(false);
         // A program of 2^32 labels does not fit in memory.
         Label(u32::try_from(self.targets.len() - 1).unwrap_or(u32::MAX))
     }
@@ -126,8 +130,26 @@ impl Assembler {
         }
     }
 
+    /// Whether anything jumps to a label so far. Code that nothing leads to is refused by the verifier, so
+    /// whoever may have made none asks before placing it.
+    pub fn is_used(&self, label: Label) -> bool {
+        self.used.get(label.index()).copied().unwrap_or(false)
+    }
+
+    /// Places the label if anything jumps to it, and says whether.
+    pub fn place_used(&mut self, label: Label) -> bool {
+        let used = self.is_used(label);
+        if used {
+            self.place(label);
+        }
+        used
+    }
+
     /// Appends an instruction.
     pub fn push(&mut self, insn: Insn) {
+        if let Some(used) = insn.jumps_to().and_then(|label| self.used.get_mut(label.index())) {
+            *used = true;
+        }
         let origin = self.origins.len() - 1;
         self.lines.push(Line { insn, origin, note: self.note.take() });
     }

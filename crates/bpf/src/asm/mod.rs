@@ -286,11 +286,13 @@ pub enum Helper {
     SkbLoadBytes,
     /// `bpf_redirect_map(map, key, flags) -> XDP_REDIRECT, or the low bits of flags`.
     RedirectMap,
+    /// `bpf_xdp_load_bytes(xdp, offset, to, len) -> 0 or -errno` (Linux 5.18).
+    XdpLoadBytes,
 }
 
 impl Helper {
     /// Every helper.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::MapLookup,
         Self::KtimeNs,
         Self::CloneRedirect,
@@ -298,6 +300,7 @@ impl Helper {
         Self::Redirect,
         Self::SkbLoadBytes,
         Self::RedirectMap,
+        Self::XdpLoadBytes,
     ];
 
     /// The number in `enum bpf_func_id`.
@@ -310,6 +313,7 @@ impl Helper {
             Self::Redirect => 23,
             Self::SkbLoadBytes => 26,
             Self::RedirectMap => 51,
+            Self::XdpLoadBytes => 189,
         }
     }
 
@@ -323,6 +327,7 @@ impl Helper {
             Self::Redirect => "redirect",
             Self::SkbLoadBytes => "skb_load_bytes",
             Self::RedirectMap => "redirect_map",
+            Self::XdpLoadBytes => "xdp_load_bytes",
         }
     }
 
@@ -332,7 +337,7 @@ impl Helper {
             Self::KtimeNs => 0,
             Self::MapLookup | Self::Redirect => 2,
             Self::CloneRedirect | Self::SkbVlanPush | Self::RedirectMap => 3,
-            Self::SkbLoadBytes => 4,
+            Self::SkbLoadBytes | Self::XdpLoadBytes => 4,
         }
     }
 
@@ -353,6 +358,8 @@ pub enum MapRef {
     Bench(u8),
     /// A table that is filled before the program is loaded.
     Table(TableId),
+    /// The `PERCPU_ARRAY` of rows of counters, as laid out by [`crate::layout::Layout`].
+    Tallies,
 }
 
 impl fmt::Display for MapRef {
@@ -362,6 +369,7 @@ impl fmt::Display for MapRef {
             Self::Devmap(hook, outcome) => write!(f, "devmap_{}_{outcome}", hook.0),
             Self::Bench(number) => write!(f, "bench_{number}"),
             Self::Table(id) => write!(f, "table_{}", id.0),
+            Self::Tallies => f.write_str("tallies"),
         }
     }
 }

@@ -289,22 +289,51 @@ const FRAMES: Reg = Reg::R8;
 const BYTES: Reg = Reg::R9;
 
 /// Where things lie on the stack, below `r10`.
-mod stack {
-    /// Key for the map of counters, 4 octets.
-    pub(super) const KEY: i16 = -4;
-    /// VLAN of the frame, or 4096, 2 octets. Half-word loads and stores keep the verifier from tying one
-    /// test to the next, which would make it follow every combination.
-    pub(super) const VLAN: i16 = -6;
-    /// Which block rule has stopped the frame, from 1, or 0; 2 octets.
-    pub(super) const BLOCKED: i16 = -8;
+///
+/// The verifier follows what it knows of a number that was stored: two ways to one line that stored
+/// different numbers are two lines to it. It knows nothing of halves and words that do not begin a slot of 8
+/// octets, so what tests leave behind lies there.
+pub(crate) mod stack {
+    /// Key for maps of one number, 4 octets.
+    pub(crate) const KEY: i16 = -4;
+    /// VLAN of the frame, or 4096, 2 octets.
+    pub(crate) const VLAN: i16 = -6;
     /// The host's mark, 4 octets.
-    pub(super) const MARK: i16 = -12;
+    pub(crate) const MARK: i16 = -12;
     /// The host's priority, 4 octets.
-    pub(super) const PRIORITY: i16 = -16;
+    pub(crate) const PRIORITY: i16 = -16;
     /// Where the transport header begins, 8 octets.
-    pub(super) const TRANSPORT: i16 = -24;
+    pub(crate) const TRANSPORT: i16 = -24;
     /// Octets of the packet, 24.
-    pub(super) const PACKET: i16 = -48;
+    pub(crate) const PACKET: i16 = -48;
+    /// Which rule has stopped the frame (its row among those that block, from 1), or 0; 2 octets.
+    pub(crate) const BLOCKED: i16 = -50;
+    /// How many octets of the frame were copied to where tests look, 2 octets.
+    pub(crate) const LIMIT: i16 = -52;
+    /// Where a header begins, 2 octets.
+    pub(crate) const AT: i16 = -54;
+    /// XDP: what has been decided so far, 4 octets.
+    pub(crate) const CODE: i16 = -60;
+    /// The copy of the frame's first octets, 8 octets: an address.
+    pub(crate) const FRAME: i16 = -72;
+    /// The counters of one copy, 8 octets: an address.
+    pub(crate) const ROW: i16 = -80;
+    /// The frame's number of chance, 8 octets.
+    pub(crate) const DRAW: i16 = -88;
+    /// What a rule of a set decided, 4 octets.
+    pub(crate) const WAY: i16 = -92;
+    /// The row of counters that goes with it, 4 octets.
+    pub(crate) const RANK: i16 = -100;
+    /// The fields of the headers, 48 octets (see [`super::fields`]).
+    pub(crate) const FIELDS: i16 = -152;
+    /// What rule sets need while they decide, 160 octets.
+    pub(crate) const SETS: i16 = -312;
+    /// A hash, 8 octets.
+    pub(crate) const HASH: i16 = -320;
+    /// The key of a packet's fragments, 8 octets.
+    pub(crate) const FRAGMENT: i16 = -328;
+    /// The key of an address in a table: prefix and address, 20 octets.
+    pub(crate) const ADDRESS: i16 = -352;
 }
 
 /// Offsets into `struct __sk_buff`.
