@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 
 use bpf::layout::{CopyError, Counter, View, Wiring};
-use plan::ledger::{CopyStatus, Dropped, MonitorStatus, PortStatus, Status};
+use plan::ledger::{BlockStatus, CopyStatus, Dropped, MonitorStatus, PortStatus, Status};
 use plan::plan::{Hook, HookId, Pass, Plan, PortId, Role, Sink, SinkId};
 use plan::text::role_name;
-use rules::form::{Action, CopyIndex};
+use rules::form::CopyIndex;
 
 /// What was read from the machine.
 pub struct Readings<'a> {
@@ -45,7 +45,7 @@ pub struct PortReading {
 
 /// Does the sums.
 pub fn ledger(plan: &Plan, wiring: &Wiring, readings: &Readings<'_>) -> Status {
-    let book = Book { plan, wiring, readings };
+    let book = Book { plan, wiring, readings, arrived: arrived(plan, wiring, readings) };
     let mut status = Status { backend: "kernel".into(), ..Status::default() };
     for (id, port) in plan.ports() {
         if matches!(port.role, Role::Network | Role::Span | Role::Watched) {
@@ -54,6 +54,7 @@ pub fn ledger(plan: &Plan, wiring: &Wiring, readings: &Readings<'_>) -> Status {
     }
     for (id, hook) in plan.hooks() {
         status.copies.extend(book.copies(id, hook));
+        status.blocked.extend(book.blocked(id, hook));
     }
     for (id, _) in plan.sinks() {
         status.monitors.insert(plan.sink_name(id).to_owned(), book.monitor(id));
@@ -79,6 +80,31 @@ struct Book<'a> {
     plan: &'a Plan,
     wiring: &'a Wiring,
     readings: &'a Readings<'a>,
+    arrived: Vec<Vec<u64>>,
+}
+
+/// For each hook and copy in the XDP view how many frames arrived at the monitor. Arrivals are counted by hook and
+/// monitor there: where copies of several rules go to one monitor, those of the rule named first count first, and
+/// what did not arrive is missed by the last.
+fn arrived(plan: &Plan, wiring: &Wiring, readings: &Readings<'_>) -> Vec<Vec<u64>> {
+    let of_hook = |(id, hook): (HookId, &Hook)| {
+        if wiring.view(hook) != View::Xdp {
+            return Vec::new();
+        }
+        let mut left: BTreeMap<PortId, u64> = BTreeMap::new();
+        let arrive = |(index, copy): (u16, &plan::plan::Copy)| {
+            let (index, Sink::Port(port)) = (CopyIndex(index), plan.sink(copy.sink));
+            if wiring.by_hop(id, index) {
+                return 0;
+            }
+            let left = left.entry(*port).or_insert_with(|| (readings.counter)(Counter::Seen(*port, id)));
+            let arrived = (readings.counter)(Counter::Matched(id, index)).min(*left);
+            *left -= arrived;
+            arrived
+        };
+        (0u16..).zip(&hook.copies).map(arrive).collect()
+    };
+    plan.hooks().map(of_hook).collect()
 }
 
 impl Book<'_> {
@@ -116,14 +142,9 @@ impl Book<'_> {
     fn add_hook(&self, id: HookId, hook: &Hook, status: &mut PortStatus) {
         status.entered.frames += self.count(Counter::In(id));
         status.entered.bytes += self.count(Counter::InBytes(id));
-        let rules: std::collections::BTreeSet<_> = hook
-            .program
-            .steps
-            .iter()
-            .filter(|step| step.then == Action::Block)
-            .map(|step| step.rule)
-            .collect();
-        status.blocked += rules.iter().map(|rule| self.count(Counter::Blocked(id, *rule))).sum::<u64>();
+        for rule in self.blocked(id, hook) {
+            status.add_blocked(&rule.rule, rule.blocked);
+        }
         match &hook.pass {
             Pass::Leave => status.left += self.count(Counter::Left(id)),
             Pass::To(ports) if ports.is_empty() => status.consumed += self.count(Counter::Consumed(id)),
@@ -133,6 +154,26 @@ impl Book<'_> {
                 }
             }
         }
+    }
+
+    /// What each rule stopped, the rules of one name together, in plan order. Where the host goes on with frames no
+    /// rule stops any.
+    fn blocked(&self, id: HookId, hook: &Hook) -> Vec<BlockStatus> {
+        if hook.pass == Pass::Leave {
+            return Vec::new();
+        }
+        let source = self.plan.source_name(hook);
+        let mut known: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut rules: Vec<BlockStatus> = Vec::new();
+        for rule in hook.program.blocking() {
+            let label = self.plan.rule(rule).label.as_str();
+            let at = *known.entry(label).or_insert(rules.len());
+            if at == rules.len() {
+                rules.push(BlockStatus { rule: label.to_owned(), source: source.clone(), blocked: 0 });
+            }
+            rules[at].blocked += self.count(Counter::Blocked(id, rule));
+        }
+        rules
     }
 
     /// Frames handed over, less what never arrived at the target's egress, less what its device lost, less
@@ -203,7 +244,7 @@ impl Book<'_> {
         let mut errors = BTreeMap::new();
         let Sink::Port(port) = self.plan.sink(sink);
         if self.wiring.view(hook) == View::Xdp && !self.wiring.by_hop(id, index) {
-            let copied = self.count(Counter::Seen(*port, id)).min(matched);
+            let copied = self.arrived[usize::from(id.0)][usize::from(index.0)];
             if matched > copied {
                 errors
                     .insert(self.reading(*port).trouble.unwrap_or("in-flight").to_owned(), matched - copied);
@@ -264,5 +305,77 @@ impl Book<'_> {
         let twice = (status.sent + status.dropped.device + buffered).saturating_sub(status.copied);
         status.dropped.device -= twice.min(status.refused).min(status.dropped.device);
         status
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use plan::plan::{Copy, Rule};
+    use rules::form::{Handed, RuleId, RuleSet, Ruled, Ruling, Test};
+
+    use super::*;
+
+    /// A link whose rules copy to one monitor by two rules, and block by two others, one of which has two parts.
+    fn steered() -> Plan {
+        let text = "[ports]\na = \"a0\"\nb = \"b0\"\nids = \"m0\"\n[[device]]\nname = \"t\"\n\
+                    kind = \"port-aggregator\"\nlink = [\"a\", \"b\"]\nmonitors = [\"ids\"]\n";
+        let (mut plan, _) = plan::compile("t.toml", text).unwrap();
+        let lines = [1, 2, 3, 4, 3];
+        plan.rules = lines.map(|line| Rule { label: format!("pf.conf:{line}"), origin: None }).into();
+        let ruling = |(rule, verdict)| Ruling {
+            rule: RuleId(rule),
+            when: Test::Always,
+            tagged: None,
+            chance: None,
+            quick: false,
+            verdict,
+            tag: None,
+        };
+        let copy = |index| Ruled::Pass(Handed::Copy(CopyIndex(index)));
+        let verdicts = [copy(0), copy(1), Ruled::Block, Ruled::Block, Ruled::Block];
+        for hook in &mut plan.hooks {
+            let sink = hook.copies[0].sink;
+            hook.copies = [0, 1].map(|rule| Copy { rule: RuleId(rule), sink }).into();
+            hook.program.steps.clear();
+            let rulings = (0u32..).zip(verdicts).map(ruling).collect();
+            hook.program.rule_sets = vec![RuleSet::new(rulings, Vec::new())];
+        }
+        plan
+    }
+
+    fn status(plan: &Plan, view: View, counts: &[(Counter, u64)]) -> Status {
+        let counts: BTreeMap<Counter, u64> = counts.iter().copied().collect();
+        let counter = |counter| counts.get(&counter).copied().unwrap_or(0);
+        let ports = vec![PortReading::default(); plan.ports.len()];
+        ledger(plan, &Wiring::all(plan, view), &Readings { counter: &counter, ports })
+    }
+
+    #[test]
+    fn what_rules_stopped_is_told_by_line() {
+        let plan = steered();
+        let stopped = |rule, frames| (Counter::Blocked(HookId(0), RuleId(rule)), frames);
+        let counts = [stopped(2, 3), stopped(4, 4), (Counter::In(HookId(0)), 7)];
+        let status = status(&plan, View::Tc, &counts);
+        assert_eq!(status.ports["a"].blocked, 7);
+        assert_eq!(status.ports["a"].blocked_by, BTreeMap::from([("pf.conf:3".to_owned(), 7)]));
+        let rows: Vec<_> =
+            status.blocked.iter().map(|row| (row.rule.as_str(), row.source.as_str(), row.blocked)).collect();
+        let expected =
+            [("pf.conf:3", "a", 7), ("pf.conf:4", "a", 0), ("pf.conf:3", "b", 0), ("pf.conf:4", "b", 0)];
+        assert_eq!(rows, expected);
+        assert_eq!(status.unaccounted, 0, "{status}");
+    }
+
+    #[test]
+    fn what_arrived_at_a_monitor_by_several_rules_counts_once() {
+        let plan = steered();
+        let ids = plan.ports().find(|(_, port)| port.name == "ids").unwrap().0;
+        let matched = |copy, frames| (Counter::Matched(HookId(0), CopyIndex(copy)), frames);
+        let counts = [matched(0, 10), matched(1, 5), (Counter::Seen(ids, HookId(0)), 12)];
+        let status = status(&plan, View::Xdp, &counts);
+        let copied: Vec<_> = status.copies[..2].iter().map(|copy| (copy.matched, copy.copied)).collect();
+        assert_eq!(copied, [(10, 10), (5, 2)]);
+        assert_eq!(status.copies[1].errors["in-flight"], 3);
+        assert_eq!((status.monitors["ids"].copied, status.monitors["ids"].reached), (12, 12));
     }
 }

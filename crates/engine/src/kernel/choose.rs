@@ -1,8 +1,10 @@
 //! Chooses how each port is attached, and says why. Whatever the user asked for is done or refused, never
 //! replaced by something else in silence.
 
+use std::collections::BTreeSet;
+
 use plan::plan::{Attach, Hook, HookId, Pass, Plan, Port, PortId, Role, Sink};
-use rules::form::CopyIndex;
+use rules::form::{Action, CopyIndex, Handed, Ruled, SpreadIndex};
 use sys::{Link, Result, Sys};
 
 use bpf::layout::{View, Wiring};
@@ -212,10 +214,37 @@ pub fn late_obstacles(
     Ok(refusals)
 }
 
+/// Whether one frame may be copied twice to one monitor. Of the rules of a set one decides, and of the choices of a
+/// spread one is taken: only steps and sets add up.
 fn repeats_a_sink(hook: &Hook) -> bool {
-    let mut sinks: Vec<_> = hook.copies.iter().map(|copy| copy.sink).collect();
-    sinks.sort_unstable();
-    sinks.windows(2).any(|pair| pair[0] == pair[1])
+    let program = &hook.program;
+    let of_spread = |index: SpreadIndex| {
+        let spread = program.spreads.get(usize::from(index.0));
+        spread.iter().flat_map(|spread| spread.choices()).map(|choice| choice.copy).collect::<Vec<_>>()
+    };
+    let of_handed = |handed: Handed| match handed {
+        Handed::Nobody => Vec::new(),
+        Handed::Copy(copy) => vec![copy],
+        Handed::Spread(index) => of_spread(index),
+    };
+    let steps = program.steps.iter().map(|step| match step.then {
+        Action::Copy(copy) => vec![copy],
+        Action::Spread(index) => of_spread(index),
+        Action::Block => Vec::new(),
+    });
+    let sets = program.rule_sets.iter().map(|set| {
+        let handed = set.rulings().iter().filter_map(|ruling| match ruling.verdict {
+            Ruled::Pass(handed) => Some(handed),
+            Ruled::Block | Ruled::Match => None,
+        });
+        handed.flat_map(of_handed).collect()
+    });
+    let mut known = BTreeSet::new();
+    steps.chain(sets).any(|copies| {
+        let sinks = copies.iter().filter_map(|copy| hook.copies.get(usize::from(copy.0)));
+        let sinks: BTreeSet<_> = sinks.map(|copy| copy.sink).collect();
+        !sinks.into_iter().all(|sink| known.insert(sink))
+    })
 }
 
 /// Ports that an XDP program of this hook redirects to itself: those passed to, and monitors without a rate.
@@ -256,4 +285,59 @@ pub fn wiring(plan: &Plan, engines: &[Engine]) -> Wiring {
 /// The hooks that have a hop.
 pub fn hops<'a>(plan: &'a Plan, wiring: &'a Wiring) -> impl Iterator<Item = HookId> + 'a {
     plan.hooks().map(|(id, _)| id).filter(|id| !wiring.hops[usize::from(id.0)].is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use plan::plan::{Copy, SinkId};
+    use rules::form::{Choice, Method, RuleId, RuleSet, Ruling, Spread, Step, Test};
+
+    use super::*;
+
+    fn hook(sinks: &[u16]) -> Hook {
+        let text = "[ports]\na = \"a0\"\nb = \"b0\"\nids = \"m0\"\n[[device]]\nname = \"t\"\n\
+                    kind = \"port-aggregator\"\nlink = [\"a\", \"b\"]\nmonitors = [\"ids\"]\n";
+        let (mut plan, _) = plan::compile("t.toml", text).unwrap();
+        let mut hook = plan.hooks.swap_remove(0);
+        hook.program = rules::form::Program::default();
+        hook.copies = sinks.iter().map(|sink| Copy { rule: RuleId(0), sink: SinkId(*sink) }).collect();
+        hook
+    }
+
+    fn step(then: Action) -> Step {
+        Step { rule: RuleId(0), when: Test::Always, then }
+    }
+
+    fn set(copies: &[u16]) -> RuleSet {
+        let ruling = |copy: &u16| Ruling {
+            rule: RuleId(0),
+            when: Test::Always,
+            tagged: None,
+            chance: None,
+            quick: false,
+            verdict: Ruled::Pass(Handed::Copy(CopyIndex(*copy))),
+            tag: None,
+        };
+        RuleSet::new(copies.iter().map(ruling).collect(), Vec::new())
+    }
+
+    #[test]
+    fn rules_of_one_set_may_share_a_monitor_and_two_sets_may_not() {
+        let mut hook = hook(&[0, 0, 1, 1]);
+        hook.program.rule_sets = vec![set(&[0, 1, 2])];
+        assert!(!repeats_a_sink(&hook));
+        hook.program.rule_sets.push(set(&[3]));
+        assert!(repeats_a_sink(&hook));
+    }
+
+    #[test]
+    fn choices_of_one_spread_may_share_a_monitor_and_a_step_beside_it_may_not() {
+        let mut hook = hook(&[0, 0, 1]);
+        let choice = |copy| Choice { copy: CopyIndex(copy), weight: 1, key: 7 };
+        hook.program.spreads = vec![Spread::new(Method::Flow, vec![choice(0), choice(1)], false).unwrap()];
+        hook.program.steps = vec![step(Action::Spread(SpreadIndex(0))), step(Action::Copy(CopyIndex(2)))];
+        assert!(!repeats_a_sink(&hook));
+        hook.program.steps.push(step(Action::Copy(CopyIndex(0))));
+        assert!(repeats_a_sink(&hook));
+    }
 }
