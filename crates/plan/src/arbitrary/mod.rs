@@ -2,7 +2,12 @@
 //!
 //! Every backend is compared with [`eval`](crate::eval()) over these. They are valid (they print and
 //! read back), and reach further than configs do: several ports to pass to, blocks, tables that
-//! programs use out of order. Frames are drawn so that the tests of a plan often hold.
+//! programs use out of order. Frames are drawn so that the tests of a plan often hold. [`steering_plan`] and
+//! [`packet`] do the same for programs that look at headers, rules of which one decides, and spreads.
+
+mod packet;
+mod pool;
+mod steering;
 
 use std::collections::BTreeSet;
 
@@ -12,6 +17,9 @@ use wire::{LinkType, Vlan};
 use crate::plan::{
     Attach, Copy, Direction, Hook, Origin, Pass, Plan, Point, Port, PortId, Queue, Role, Rule, Sink, SinkId,
 };
+
+pub use packet::{ip_packet, packet};
+pub use steering::steering_plan;
 
 /// A sequence of numbers that a seed decides (SplitMix64, Steele, Lea and Flood 2014). Not for secrets.
 #[derive(Clone, Debug)]
@@ -138,7 +146,7 @@ fn hook(random: &mut Random, plan: &Plan, at: Point) -> Hook {
     let mut copies = Vec::new();
     let mut steps = Vec::new();
     for _ in 0..if random.one_in(20) { 40 } else { random.below(5) } {
-        let (rule, when) = (rule(random), test(random));
+        let (rule, when) = (rule(random), vlan_test(random));
         let then = if random.one_in(8) {
             Action::Block
         } else if random.one_in(8) && !copies.is_empty() {
@@ -158,7 +166,7 @@ fn hook(random: &mut Random, plan: &Plan, at: Point) -> Hook {
     Hook { at, pass, copies, program: Program { steps, ..Program::default() } }
 }
 
-fn test(random: &mut Random) -> Test {
+fn vlan_test(random: &mut Random) -> Test {
     let count = match random.below(8) {
         0..=2 => return Test::Always,
         3..=5 => 1,
