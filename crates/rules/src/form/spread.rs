@@ -123,17 +123,20 @@ impl Spread {
     }
 }
 
-/// For each slot the choice that scores highest for it.
+/// For each slot the choice that scores highest for it; of equal scores the last.
 fn slots(choices: &[Choice]) -> Vec<u8> {
-    let score = |choice: &Choice, slot: u64| {
-        let tries = (0..u64::from(choice.weight)).map(|n| mixed(mixed(choice.key.wrapping_add(n)) ^ slot));
-        tries.max()
-    };
+    // What depends on no slot is mixed once.
+    let tries: Vec<(u8, u64)> = (0..)
+        .zip(choices)
+        .flat_map(|(at, choice)| {
+            (0..u64::from(choice.weight)).map(move |n| (at, mixed(choice.key.wrapping_add(n))))
+        })
+        .collect();
     let best = |slot: u64| {
-        let scores = choices.iter().map(|choice| score(choice, mixed(slot))).enumerate();
-        scores.max_by_key(|(_, score)| *score).map_or(0, |(at, _)| at)
+        let scores = tries.iter().map(|(at, key)| (mixed(key ^ slot), *at));
+        scores.max().map_or(0, |(_, at)| at)
     };
-    (0u64..).take(SLOTS).map(|slot| u8::try_from(best(slot)).unwrap_or(u8::MAX)).collect()
+    (0u64..).take(SLOTS).map(|slot| best(mixed(slot))).collect()
 }
 
 /// Choices in turn, each as often as it weighs and spaced as evenly as may be.
@@ -204,10 +207,12 @@ fn flow_hash(fields: &Fields) -> u64 {
     mixed(mixed(ends) ^ ports ^ u64::from(ip.protocol) << 56)
 }
 
-/// What the fragments of one packet have in common.
+/// What the fragments of one packet have in common. Those of IPv4 also have the protocol (RFC 791), those of
+/// IPv6 need not: extension headers may stand behind the first one's fragment header (RFC 8200, section 4.5).
 fn fragment_key(fields: &Fields) -> u64 {
     let Some(ip) = fields.ip else { return 0 };
     let id = ip.fragment.map_or(0, |fragment| fragment.id);
+    let protocol = if ip.source.is_ipv4() { ip.protocol } else { 0 };
     let ends = u64::from(folded(ip.source)) << 32 | u64::from(folded(ip.destination));
-    mixed(mixed(ends) ^ (u64::from(id) << 8 | u64::from(ip.protocol)))
+    mixed(mixed(ends) ^ (u64::from(id) << 8 | u64::from(protocol)))
 }
