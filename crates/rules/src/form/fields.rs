@@ -1,9 +1,13 @@
 //! What rules of pf and balanced copies look at: the fields of the IP and transport headers of a frame.
 
+mod inner;
+
 use std::net::IpAddr;
 
 use wire::Frame;
-use wire::headers::{Fragment, protocol, walk};
+use wire::headers::{Fragment, Headers, protocol, walk};
+
+pub use inner::{EXTENSIONS_MAX, INNER_MAX, LABELS_MAX};
 
 /// Octets from the start of a frame in which headers are looked for. A header that reaches beyond is not
 /// whole: every backend stops there, so that all of them see the same.
@@ -41,7 +45,11 @@ impl Fields {
     /// Finds the fields of a frame.
     pub fn of(frame: &Frame<'_>) -> Self {
         let data = &frame.data[..frame.data.len().min(REACH)];
-        let headers = walk(&Frame { data, ..*frame });
+        Self::found(data, &walk(&Frame { data, ..*frame }))
+    }
+
+    /// The fields in `data` whose headers were found.
+    fn found(data: &[u8], headers: &Headers) -> Self {
         let Some(ip) = headers.ip else { return Self::default() };
         let mut fields = Self::default();
         let (source, destination, tos) = match ip.version {

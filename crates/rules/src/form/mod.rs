@@ -22,7 +22,7 @@ use wire::Frame;
 
 pub use address::{AddressTable, Entry, Network, NoNetwork};
 pub use chain::{CHAIN_MAX, Chain};
-pub use fields::{Fields, IpFields, REACH};
+pub use fields::{EXTENSIONS_MAX, Fields, INNER_MAX, IpFields, LABELS_MAX, REACH};
 pub use memory::{FRAGMENTS, GOLDEN, Memory, mixed};
 pub use number::{Field, LoadSize, Number, Operator};
 pub use ruleset::{Handed, RuleSet, Ruled, Ruling, TagIndex};
@@ -185,7 +185,7 @@ impl Program {
         draw: u64,
     ) -> Option<CopyIndex> {
         let spread = self.spreads.get(usize::from(index.0))?;
-        spread.choose(index, subject.fields(), memory, draw)
+        spread.choose(index, subject, memory, draw)
     }
 }
 

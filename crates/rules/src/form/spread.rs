@@ -8,6 +8,7 @@ use wire::headers::Fragment;
 use super::CopyIndex;
 use super::fields::Fields;
 use super::memory::{GOLDEN, Kept, Memory, mixed};
+use super::subject::Subject;
 
 /// Index of a spread in its program's table.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -64,7 +65,7 @@ pub fn sink_key(name: &str) -> u64 {
 impl Spread {
     /// A spread over these choices; `None` where there are none or more than [`CHOICES_MAX`], or where a
     /// weight is 0 or above [`WEIGHT_MAX`]. With `inner`, the innermost addresses decide where packets are
-    /// carried in packets.
+    /// carried in packets (see [`Fields::inner`]).
     pub fn new(method: Method, choices: Vec<Choice>, inner: bool) -> Option<Self> {
         let sound = |choice: &Choice| (1..=WEIGHT_MAX).contains(&choice.weight);
         if !(1..=CHOICES_MAX).contains(&choices.len()) || !choices.iter().all(sound) {
@@ -104,14 +105,15 @@ impl Spread {
     pub(super) fn choose(
         &self,
         index: SpreadIndex,
-        fields: &Fields,
+        subject: &Subject<'_>,
         memory: &mut Memory,
         draw: u64,
     ) -> Option<CopyIndex> {
         let len = u64::try_from(self.table.len()).unwrap_or(1);
+        let fields = || if self.inner { subject.inner() } else { subject.fields() };
         let slot = match self.method {
-            Method::Flow => u64::from(flow_slot(fields, memory)),
-            Method::Source => u64::from(source_slot(fields)),
+            Method::Flow => u64::from(flow_slot(fields(), memory)),
+            Method::Source => u64::from(source_slot(fields())),
             Method::RoundRobin => memory.turn(usize::from(index.0)) % len,
             Method::Random => {
                 let own = u64::from(index.0).wrapping_add(1).wrapping_mul(GOLDEN);

@@ -11,12 +11,13 @@ use super::number::Field;
 pub struct Subject<'a> {
     frame: Frame<'a>,
     fields: OnceCell<Fields>,
+    inner: OnceCell<Fields>,
 }
 
 impl<'a> Subject<'a> {
     /// A frame about which nothing is known yet.
     pub fn new(frame: Frame<'a>) -> Self {
-        Self { frame, fields: OnceCell::new() }
+        Self { frame, fields: OnceCell::new(), inner: OnceCell::new() }
     }
 
     /// The frame.
@@ -27,6 +28,11 @@ impl<'a> Subject<'a> {
     /// Its fields.
     pub fn fields(&self) -> &Fields {
         self.fields.get_or_init(|| Fields::of(&self.frame))
+    }
+
+    /// Those of the innermost packet that it carries.
+    pub fn inner(&self) -> &Fields {
+        self.inner.get_or_init(|| Fields::inner(&self.frame))
     }
 
     /// One field as a number; `None` where the frame has none.
