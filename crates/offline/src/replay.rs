@@ -2,7 +2,7 @@
 //!
 //! The inputs are merged by time; of equal times the first-named input goes first, and within an
 //! input frames keep their order, even where their times do not. Each frame is judged by
-//! [`plan::eval::eval_into`], and handed to the outputs of the ports that it passes to and is copied to.
+//! [`plan::eval::Judge`], and handed to the outputs of the ports that it passes to and is copied to.
 //!
 //! Time is virtual: nanoseconds since the first frame. Monitor ports send at once: their `rate` and
 //! `buffer` are not modelled, so nothing is dropped or queued here.
@@ -14,7 +14,7 @@ use std::io;
 use std::path::PathBuf;
 
 use plan::Refusal;
-use plan::eval::{Fate, State, Time, Verdict, eval_into};
+use plan::eval::{Fate, Judge, State, Time, Verdict};
 use plan::plan::{HookId, Plan, PortId, Sink};
 use wire::capture::{Format, Timestamp};
 use wire::{Frame, LinkType};
@@ -209,7 +209,7 @@ fn judge_all(
     feeds: &mut [Feed],
     mut visit: impl FnMut(&Verdict, Timestamp, &Frame<'_>) -> Result<(), ReplayError>,
 ) -> Result<(), ReplayError> {
-    let mut state = State::default();
+    let (mut judge, mut state) = (Judge::new(plan), State::default());
     // One verdict a hook, so that its lists keep the size they need.
     let verdict = |(hook, _)| Verdict { hook, fate: Fate::Left, copies: Vec::new() };
     let mut verdicts: Vec<Verdict> = plan.hooks().map(verdict).collect();
@@ -226,7 +226,7 @@ fn judge_all(
             let start = *start.get_or_insert(time);
             // Virtual time never runs backwards, whatever a capture says.
             now = now.max(Time(u64::try_from(time.0 - start.0).unwrap_or_default()));
-            eval_into(plan, &mut state, now, SEED, &frame, verdict);
+            judge.judge_into(&mut state, now, SEED, &frame, verdict);
             visit(verdict, time, &frame)?;
             feed.advance();
         }

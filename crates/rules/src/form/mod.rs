@@ -8,8 +8,10 @@
 mod address;
 mod chain;
 mod fields;
+mod index;
 mod memory;
 mod number;
+mod prepared;
 mod ruleset;
 mod spread;
 mod subject;
@@ -25,6 +27,7 @@ pub use chain::{CHAIN_MAX, Chain};
 pub use fields::{EXTENSIONS_MAX, Fields, INNER_MAX, IpFields, LABELS_MAX, REACH};
 pub use memory::{FRAGMENTS, GOLDEN, Memory, mixed};
 pub use number::{Field, LoadSize, Number, Operator};
+pub use prepared::Prepared;
 pub use ruleset::{Handed, RuleSet, Ruled, Ruling, TagIndex};
 pub use spread::{CHOICES_MAX, Choice, Method, SLOTS, Spread, SpreadIndex, WEIGHT_MAX, sink_key};
 pub use subject::Subject;
@@ -99,12 +102,29 @@ impl Program {
         copies: &mut Vec<CopyIndex>,
     ) -> Option<RuleId> {
         let subject = Subject::new(*frame);
+        let holds = |at: usize| self.steps[at].when.holds_for(&subject);
+        let deciding = |at: usize, draw| self.rule_sets[at].deciding(&subject, draw);
+        self.run_with(&subject, memory, seed, copies, holds, deciding)
+    }
+
+    /// What both ways to run a program have in common: `holds` says whether the test of a step does, and
+    /// `deciding` which rule of a set decides.
+    #[inline]
+    fn run_with(
+        &self,
+        subject: &Subject<'_>,
+        memory: &mut Memory,
+        seed: u64,
+        copies: &mut Vec<CopyIndex>,
+        holds: impl Fn(usize) -> bool,
+        mut deciding: impl FnMut(usize, u64) -> Option<usize>,
+    ) -> Option<RuleId> {
         let draw = if self.asks_chance() { memory.draw(seed) } else { 0 };
         let mut blocked_by = None;
         let mut spread = |index: SpreadIndex, copies: &mut Vec<CopyIndex>| {
-            copies.extend(self.choose(index, &subject, memory, draw));
+            copies.extend(self.choose(index, subject, memory, draw));
         };
-        for step in self.steps.iter().filter(|step| step.when.holds_for(&subject)) {
+        for (_, step) in self.steps.iter().enumerate().filter(|(at, _)| holds(*at)) {
             match step.then {
                 Action::Copy(copy) => copies.push(copy),
                 Action::Spread(index) => spread(index, copies),
@@ -113,8 +133,8 @@ impl Program {
                 }
             }
         }
-        for set in &self.rule_sets {
-            let Some(ruling) = set.deciding(&subject, draw).map(|at| &set.rulings()[at]) else { continue };
+        for (at, set) in self.rule_sets.iter().enumerate() {
+            let Some(ruling) = deciding(at, draw).map(|at| &set.rulings()[at]) else { continue };
             match ruling.verdict {
                 Ruled::Pass(Handed::Copy(copy)) => copies.push(copy),
                 Ruled::Pass(Handed::Spread(index)) => spread(index, copies),

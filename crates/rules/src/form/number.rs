@@ -127,7 +127,8 @@ impl Number {
     }
 }
 
-fn load(data: &[u8], size: LoadSize, at: u32) -> Result<u32, Missing> {
+#[inline]
+pub(super) fn load(data: &[u8], size: LoadSize, at: u32) -> Result<u32, Missing> {
     let rest = usize::try_from(at).ok().and_then(|at| data.get(at..)).ok_or(Missing::Cut)?;
     let value = match size {
         LoadSize::One => rest.first().copied().map(u32::from),

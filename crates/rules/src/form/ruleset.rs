@@ -90,8 +90,18 @@ impl RuleSet {
 
     /// The rule that decides about a frame, as an index into `rulings`. `draw` is the frame's number of chance.
     pub fn deciding(&self, subject: &Subject<'_>, draw: u64) -> Option<usize> {
+        self.deciding_among(0..self.rulings.len(), subject, draw)
+    }
+
+    /// The same, where it is known that no rules match but some of these, which come in order.
+    pub(super) fn deciding_among(
+        &self,
+        rules: impl Iterator<Item = usize>,
+        subject: &Subject<'_>,
+        draw: u64,
+    ) -> Option<usize> {
         let mut decided = None;
-        self.try_each(subject, draw, |at, ruling, matched| {
+        self.try_among(rules, subject, draw, |at, ruling, matched| {
             if matched && ruling.verdict != Ruled::Match {
                 decided = Some(at);
             }
@@ -100,12 +110,22 @@ impl RuleSet {
     }
 
     /// Tries the rules in order and tells of each that was tried whether it matched.
-    pub fn try_each(&self, subject: &Subject<'_>, draw: u64, mut tell: impl FnMut(usize, &Ruling, bool)) {
+    pub fn try_each(&self, subject: &Subject<'_>, draw: u64, tell: impl FnMut(usize, &Ruling, bool)) {
+        self.try_among(0..self.rulings.len(), subject, draw, tell);
+    }
+
+    fn try_among(
+        &self,
+        rules: impl Iterator<Item = usize>,
+        subject: &Subject<'_>,
+        draw: u64,
+        mut tell: impl FnMut(usize, &Ruling, bool),
+    ) {
         if subject.fields().ip.is_none() {
             return;
         }
         let mut tag = None;
-        for (at, ruling) in self.rulings.iter().enumerate() {
+        for (at, ruling) in rules.filter_map(|at| Some((at, self.rulings.get(at)?))) {
             let by_tag = ruling.tagged.is_none_or(|(wanted, not)| (tag == Some(wanted)) != not);
             let matched = by_tag && ruling.when.holds_for(subject) && ruling.by_chance(at, draw);
             tell(at, ruling, matched);

@@ -58,6 +58,18 @@ pub enum Relation {
     AtLeast,
 }
 
+impl Relation {
+    /// Whether two numbers stand so.
+    #[inline]
+    pub fn holds(self, left: u32, right: u32) -> bool {
+        match self {
+            Self::Equal => left == right,
+            Self::Greater => left > right,
+            Self::AtLeast => left >= right,
+        }
+    }
+}
+
 /// Numbers as ascending ranges, ends included, no two of which touch.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Ranges(Vec<(u32, u32)>);
@@ -165,7 +177,7 @@ impl Test {
     }
 
     /// `None` where the whole test ends.
-    fn truth(&self, subject: &Subject<'_>) -> Option<bool> {
+    pub(super) fn truth(&self, subject: &Subject<'_>) -> Option<bool> {
         let number = |number: &Number| match number.value(subject) {
             Ok(value) => Some(Some(value)),
             Err(Missing::Field) => Some(None),
@@ -193,11 +205,7 @@ impl Test {
             }
             Self::Within(value, ranges) => number(value)?.is_some_and(|value| ranges.contains(value)),
             Self::Compare(left, relation, right) => match (number(left)?, number(right)?) {
-                (Some(left), Some(right)) => match relation {
-                    Relation::Equal => left == right,
-                    Relation::Greater => left > right,
-                    Relation::AtLeast => left >= right,
-                },
+                (Some(left), Some(right)) => relation.holds(left, right),
                 _ => false,
             },
             Self::Address(end, addresses) => subject.fields().ip.is_some_and(|ip| {
