@@ -4,4 +4,8 @@
 //! over a frame, and the emitter of the `bpf` crate lowers the same program to instructions.
 //! Never does I/O.
 
+mod flaw;
 pub mod form;
+pub mod pf;
+
+pub use flaw::Flaw;
