@@ -16,6 +16,7 @@ pub mod emit;
 pub mod interp;
 pub mod layout;
 pub mod listing;
+pub mod sets;
 pub mod tables;
 
 pub use emit::emit;

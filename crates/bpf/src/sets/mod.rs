@@ -1,0 +1,246 @@
+//! Sets of rules of which one decides, as instructions and tables whose cost does not grow with the rules.
+//!
+//! [`lower`] chooses for each rule how it is found; [`Lowered::emit`] writes the instructions. What a frame
+//! looks like is read from the record of fields on the stack, never from the frame. Pure: makes no map,
+//! reads no clock, draws no numbers.
+
+mod code;
+mod line;
+mod plain;
+mod prefixes;
+mod rank;
+
+use std::fmt;
+
+use rules::form::{RuleSet, Ruled};
+
+use crate::asm::{Alu, Assembler, Cond, Label, Reg, Size};
+use crate::tables::{Table, TableId};
+use code::{Code, scratch};
+use line::{Compared, Lists, Ordered};
+use plain::{Plain, Tables, record};
+
+/// Octets of stack that the instructions of a set need for themselves.
+pub const SCRATCH_OCTETS: i16 = scratch::OCTETS;
+
+/// Where things lie on the stack, as offsets from `r10`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The record of fields: 48 octets, at a multiple of 8.
+    pub fields: i16,
+    /// The VLAN of the outer tag in two octets of the host's order, 4096 for none. Read where
+    /// [`Lowered::asks_vlan`].
+    pub vlan: i16,
+    /// The frame's number of chance, 8 octets. Read where [`Lowered::asks_chance`].
+    pub draw: i16,
+    /// [`SCRATCH_OCTETS`] octets, at a multiple of 8, that are lost.
+    pub scratch: i16,
+}
+
+/// Why a set cannot be lowered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SetError {
+    /// A rule asks for something else than fields, addresses and VLANs, or computes with two fields.
+    Number {
+        /// Its index in the set.
+        at: usize,
+    },
+    /// The test of a rule is nested too deep.
+    Deep {
+        /// Its index in the set.
+        at: usize,
+    },
+    /// A rule asks for one address in several tables that lie too far apart among those of the set: of the
+    /// first 64 that the set names, the next 64 and so on only one group can be asked at a time.
+    Lists {
+        /// Its index in the set.
+        at: usize,
+    },
+}
+
+impl fmt::Display for SetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number { at } => {
+                write!(f, "rule {} of a set asks for more than fields, addresses and VLANs", at + 1)
+            }
+            Self::Deep { at } => write!(f, "the test of rule {} of a set is nested too deep", at + 1),
+            Self::Lists { at } => {
+                write!(f, "rule {} of a set looks one address up in too many tables", at + 1)
+            }
+        }
+    }
+}
+
+impl std::error::Error for SetError {}
+
+/// A set of rules, ready to be written as instructions.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lowered {
+    rules: usize,
+    tables: Vec<Table>,
+    lists: Option<TableId>,
+    how: How,
+    asks_vlan: bool,
+    asks_chance: bool,
+}
+
+/// How the rule that decides is found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum How {
+    /// In the order of the rules, since some look at tags.
+    Ordered(Vec<Ordered>),
+    /// By rank.
+    Ranked(Ranked),
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Ranked {
+    /// The rank of the rule that decides where no other does; 0 for none.
+    otherwise: u32,
+    /// Compared one by one, the highest rank first.
+    line: Vec<(u32, Compared)>,
+    /// Whether any rank stands for a quick rule.
+    quick: bool,
+}
+
+/// Lowers a set. Tables are numbered from `next_table` on, which is moved behind them.
+///
+/// # Errors
+///
+/// A rule that the record of fields cannot answer; see [`SetError`].
+pub fn lower(set: &RuleSet, next_table: &mut u32) -> Result<Lowered, SetError> {
+    let mut lists = Tables::default();
+    let stops_undecided = |ruling: &rules::form::Ruling| ruling.quick && ruling.verdict == Ruled::Match;
+    let how = if set.asks_tags() || set.rulings().iter().any(stops_undecided) {
+        How::Ordered(line::in_order(set, &mut lists)?)
+    } else {
+        How::Ranked(ranked(set, &mut lists)?)
+    };
+    let mut tables = Vec::new();
+    let mut list_trie = None;
+    if !lists.list().is_empty() {
+        let id = TableId::next(next_table);
+        tables.push(lists.trie(id));
+        list_trie = Some(id);
+    }
+    let mut lowered = Lowered {
+        rules: set.rulings().len(),
+        tables,
+        lists: list_trie,
+        how,
+        asks_vlan: false,
+        asks_chance: false,
+    };
+    let (mut asks_vlan, mut asks_chance) = (false, false);
+    for rule in lowered.compared() {
+        asks_chance |= rule.chance.is_some();
+        rule.test.visit(&mut |test| asks_vlan |= test.asks_vlan());
+    }
+    (lowered.asks_vlan, lowered.asks_chance) = (asks_vlan, asks_chance);
+    Ok(lowered)
+}
+
+fn ranked(set: &RuleSet, lists: &mut Tables) -> Result<Ranked, SetError> {
+    let rules = set.rulings().len();
+    let mut ranked = Ranked::default();
+    let mut deciding: Vec<(u32, usize)> = Vec::with_capacity(rules);
+    for (at, ruling) in set.rulings().iter().enumerate() {
+        if ruling.verdict != Ruled::Match {
+            deciding.push((rank::of(rules, at, ruling.quick), at));
+        }
+    }
+    deciding.sort_unstable_by(|a, b| b.cmp(a));
+    for (rank, at) in deciding {
+        let ruling = &set.rulings()[at];
+        let rule = Compared::of(at, ruling, lists)?;
+        match rule.test {
+            Plain::Known(false) => continue,
+            Plain::Known(true) if rule.chance.is_none() => {
+                ranked.otherwise = rank;
+                ranked.quick |= ruling.quick;
+                // Nothing below it ever decides.
+                break;
+            }
+            _ => {}
+        }
+        ranked.quick |= ruling.quick;
+        ranked.line.push((rank, rule));
+    }
+    Ok(ranked)
+}
+
+impl Lowered {
+    /// The tables that the instructions look up.
+    pub fn tables(&self) -> &[Table] {
+        &self.tables
+    }
+
+    /// Whether the VLAN of the outer tag is read.
+    pub fn asks_vlan(&self) -> bool {
+        self.asks_vlan
+    }
+
+    /// Whether the frame's number of chance is read.
+    pub fn asks_chance(&self) -> bool {
+        self.asks_chance
+    }
+
+    /// Lines that tell how the rule that decides is found.
+    pub fn describe(&self) -> Vec<String> {
+        let compared = match &self.how {
+            How::Ordered(rules) => rules.len(),
+            How::Ranked(ranked) => ranked.line.len(),
+        };
+        vec![format!("{} rules: {compared} compared one by one", self.rules)]
+    }
+
+    /// Appends the instructions. They read the record, and leave in `R0` 0 where no rule decides, else 1 +
+    /// the index of the one that does. `R1` to `R5` are lost, `R6` to `R9` are not touched.
+    pub fn emit(&self, asm: &mut Assembler, place: &Place) {
+        let (none, done, out) = (asm.label(), asm.label(), asm.label());
+        let mut code = Code { asm, place: *place };
+        code.asm.origin_text("a set of rules: frames without IP match none");
+        code.field(Size::Byte, Reg::R0, record::VERSION);
+        code.asm.jump_if(Reg::R0, Cond::Eq, 0, none);
+        let mut lists = Lists::new(self.lists, none);
+        match &self.how {
+            How::Ordered(rules) => {
+                code.keep(Size::Word, scratch::BEST, 0);
+                line::ordered(&mut code, &mut lists, rules, done);
+            }
+            How::Ranked(ranked) => {
+                code.keep(Size::Word, scratch::BEST, ranked.otherwise.cast_signed());
+                line::ranked(&mut code, &mut lists, &ranked.line, done);
+            }
+        }
+        code.asm.origin_text("a set of rules: the rule that decides");
+        code.asm.place(done);
+        code.recall(Size::Word, Reg::R0, scratch::BEST);
+        if matches!(&self.how, How::Ranked(Ranked { quick: true, .. })) {
+            self.winner_from_rank(&mut code, out);
+        } else {
+            code.asm.jump(out);
+        }
+        code.asm.place(none);
+        code.asm.mov(Reg::R0, 0);
+        code.asm.place(out);
+    }
+
+    fn winner_from_rank(&self, code: &mut Code<'_>, out: Label) {
+        let others = i32::try_from(self.rules).unwrap_or(i32::MAX);
+        code.jump_if32(Cond::Le, others, out);
+        code.asm.mov(Reg::R1, rank::top(self.rules).cast_signed());
+        code.asm.alu(Alu::Sub, Reg::R1, Reg::R0);
+        code.asm.mov(Reg::R0, Reg::R1);
+        code.asm.jump(out);
+    }
+
+    fn compared(&self) -> impl Iterator<Item = &Compared> {
+        let (ordered, ranked) = match &self.how {
+            How::Ordered(rules) => (rules.as_slice(), [].as_slice()),
+            How::Ranked(ranked) => ([].as_slice(), ranked.line.as_slice()),
+        };
+        ordered.iter().map(Ordered::compared).chain(ranked.iter().map(|(_, rule)| rule))
+    }
+}
