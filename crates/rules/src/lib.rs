@@ -4,8 +4,10 @@
 //! over a frame, and the emitter of the `bpf` crate lowers the same program to instructions.
 //! Never does I/O.
 
+pub mod expr;
 mod flaw;
 pub mod form;
 pub mod pf;
+pub mod services;
 
 pub use flaw::Flaw;

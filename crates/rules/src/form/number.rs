@@ -113,6 +113,49 @@ impl Number {
         Self::Operation(operator, Box::new(self), Box::new(right))
     }
 
+    /// A bound that the number never exceeds.
+    pub(super) fn most(&self) -> u32 {
+        match self {
+            Self::Constant(value) => *value,
+            Self::Load { size: LoadSize::One, .. } => 0xff,
+            Self::Load { size: LoadSize::Two, .. } => 0xffff,
+            Self::Operation(Operator::And, left, right) => left.most().min(right.most()),
+            Self::Operation(Operator::ShiftRight, left, right) => match **right {
+                Self::Constant(bits) => left.most().checked_shr(bits).unwrap_or(0),
+                _ => left.most(),
+            },
+            _ => u32::MAX,
+        }
+    }
+
+    /// Whether computing it can end the whole test.
+    pub(super) fn may_end(&self) -> bool {
+        match self {
+            Self::Constant(_) | Self::Length | Self::Field(_) => false,
+            Self::Load { .. } => true,
+            Self::Operation(operator, left, right) => {
+                let divides = matches!(operator, Operator::Divide | Operator::Remainder);
+                let safe = !divides || matches!(**right, Self::Constant(1..));
+                !safe || left.may_end() || right.may_end()
+            }
+        }
+    }
+
+    /// Whether it asks for fields, which a frame may not have.
+    pub(super) fn asks_fields(&self) -> bool {
+        match self {
+            Self::Constant(_) | Self::Length => false,
+            Self::Field(_) => true,
+            Self::Load { at, .. } => at.asks_fields(),
+            Self::Operation(_, left, right) => left.asks_fields() || right.asks_fields(),
+        }
+    }
+
+    /// Whether there are frames that do not have it.
+    pub(super) fn may_be_missing(&self) -> bool {
+        self.may_end() || self.asks_fields()
+    }
+
     /// The number for one frame.
     pub(super) fn value(&self, subject: &Subject<'_>) -> Result<u32, Missing> {
         match self {

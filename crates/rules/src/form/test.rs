@@ -109,6 +109,26 @@ impl Ranges {
         Self::new(rest)
     }
 
+    /// The numbers of both.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        let (mut these, mut those) = (self.0.as_slice(), other.0.as_slice());
+        let mut both = Vec::new();
+        while let ([(a, b), ..], [(c, d), ..]) = (these, those) {
+            if a.max(c) <= b.min(d) {
+                both.push((*a.max(c), *b.min(d)));
+            }
+            if b < d { these = &these[1..] } else { those = &those[1..] }
+        }
+        Self(both)
+    }
+
+    /// The numbers of either.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self::new(self.0.iter().chain(&other.0).copied())
+    }
+
     /// The ranges.
     pub fn ranges(&self) -> &[(u32, u32)] {
         &self.0
