@@ -34,7 +34,9 @@ pub use simplify::simplify;
 pub use spread::{CHOICES_MAX, Choice, Method, SLOTS, Spread, SpreadIndex, WEIGHT_MAX, sink_key};
 pub use subject::Subject;
 pub use test::{Addresses, End, Ranges, Relation, Test};
-pub use text::{ShownVlans, TestError, vlan_range};
+pub use text::{
+    DEPTH_MAX, ShownTest, ShownVlans, TEST_TEXT_MAX, TableName, TestError, TestFlaw, table_name, vlan_range,
+};
 
 /// Index of a rule in the plan's table of rules.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
