@@ -92,7 +92,7 @@ impl std::error::Error for CaseError {}
 /// # Errors
 /// A case that cannot be read, or whose config is refused; a corpus without cases.
 pub fn cases() -> Result<Vec<Case>, CaseError> {
-    let folders = entries(&root(), |path| path.is_dir() && !path.ends_with("bad"))?;
+    let folders = entries(&root(), |path| path.is_dir() && !path.ends_with("bad") && !path.ends_with("pf"))?;
     folders.iter().map(|dir| case(dir)).collect()
 }
 
