@@ -140,11 +140,17 @@ pub(super) fn skip_unfit(cursor: &mut Cursor<'_>, report: &mut Report<'_>) {
     while let Some(unfit) = cursor.word().and_then(unfit_option) {
         report.wrong(cursor.span(), format!("`{}`: {}", unfit.word, unfit.why), unfit.help);
         cursor.take();
+        // What follows these at once is their own, whatever it means elsewhere.
+        if matches!(unfit.word, "set" | "af-to") && cursor.word().is_some() {
+            cursor.take();
+        }
         while let Some(token) = cursor.peek() {
             let ends = |word: &str| {
                 CLAUSES.contains(&word) || OPTIONS.contains(&word) || unfit_option(word).is_some()
             };
-            if token.word().is_some_and(ends) || token.is_symbol("!") {
+            if token.word().is_some_and(ends) && !(unfit.word == "af-to" && token.word() == Some("from"))
+                || token.is_symbol("!")
+            {
                 break;
             }
             cursor.skip_group();

@@ -47,7 +47,10 @@ pub(super) fn expand(
     family = family.or_else(|| common_family(&draft.destination.hosts));
     let pool = match &draft.pool {
         Some((pool, _)) => {
-            family = family.or(pool.family()).or(pool.first_family());
+            if family.is_none() {
+                family = pool.family().or(pool.first_family());
+                advise_lost(draft, family, report);
+            }
             Some(Arc::new(of_family(pool, family, report)?))
         }
         None => None,
@@ -151,6 +154,20 @@ fn of_family(pool: &Pool, family: Option<Family>, report: &mut Report<'_>) -> Re
     let is_one = targets.len() == 1;
     let method = if is_one { super::rule::PoolMethod::Single } else { pool.method.clone() };
     Ok(Pool { method, sticky: pool.sticky && !is_one, targets })
+}
+
+/// The address of `dup-to` makes the rule one of its family, and leaves out addresses of the other.
+fn advise_lost(draft: &Draft, family: Option<Family>, report: &mut Report<'_>) {
+    let Some(family) = family else { return };
+    for host in draft.source.hosts.iter().chain(&draft.destination.hosts) {
+        if host.family().is_some_and(|other| other != family) {
+            report.advise(
+                host.span.clone(),
+                "this address is left out: `dup-to` names an address of the other family",
+                "leave the address of `dup-to` out, as in `dup-to interface`; a tap does not need it",
+            );
+        }
+    }
 }
 
 /// An empty list stands for anything.

@@ -291,6 +291,10 @@ pub(super) fn port_item(
             report.wrong(span, "more than one operator for one port", NO_PORT);
             return Ok(());
         }
+        (Some((first, last)), ..) if first.is_empty() || last.is_empty() || last.contains(':') => {
+            report.wrong(span, format!("{} is no range of ports", shown(text)), NO_PORT);
+            return Ok(());
+        }
         (Some((first, last)), ..) => pair(first, last, &span, report).map(|(a, b)| PortMatch::Range(a, b)),
         (None, None, Some((symbol, last))) => {
             let last = last.text().unwrap_or_default();
@@ -330,7 +334,7 @@ fn pair(first: &str, last: &str, span: &Range<usize>, report: &mut Report<'_>) -
 fn port(text: &str, span: &Range<usize>, report: &mut Report<'_>) -> Option<u16> {
     let found = decimal(text).or_else(|| names::service(text));
     if found.is_none() {
-        let help = match nearest(text, names::services()) {
+        let help = match nearest(text, names::service_names()) {
             Some(name) => format!("is `{name}` meant? A number always works"),
             None => NO_PORT.to_owned(),
         };

@@ -24,6 +24,8 @@ pub(super) enum Kind {
     Macro(String),
     /// Punctuation and operators.
     Symbol(&'static str),
+    /// What was no token and is reported already: a statement with it goes no further.
+    Odd,
     /// The end of a line. `indented`: the next one begins with a space or a tab.
     Newline { indented: bool },
 }
@@ -56,6 +58,7 @@ impl Token {
             Kind::Quoted(text) => shown(&format!("\"{text}\"")),
             Kind::Macro(name) => shown(&format!("${name}")),
             Kind::Symbol(symbol) => shown(symbol),
+            Kind::Odd => "what stands here".to_owned(),
             Kind::Newline { .. } => "the end of the line".to_owned(),
         }
     }
@@ -169,6 +172,7 @@ impl<'t> Lexer<'t> {
         }
         let what = format!("{} cannot stand here", shown(&self.text[from..self.at]));
         report.wrong(self.span(from), what, "put a name with such characters in quotes");
+        self.push(Kind::Odd, from);
     }
 
     /// To the end of the line, or further where the line ends with `\`.
@@ -221,6 +225,7 @@ impl<'t> Lexer<'t> {
                 let help = format!("put a {quote} at its end");
                 let span = self.whole.clone().unwrap_or(from..start);
                 report.wrong(span, "the quotes are not closed", help);
+                self.push(Kind::Odd, from);
                 return;
             };
             self.at += character.len_utf8();

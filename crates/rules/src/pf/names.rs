@@ -1,57 +1,30 @@
 //! Names of protocols, ports, ICMP types and codes, and types of service. Where a number has several names,
 //! the first is the one that is printed.
 //!
-//! The lists are those of protocols(5), services(5) and pf.conf(5), built in: what a rule means must not
-//! depend on the machine on which it is read.
+//! The lists are those of pf.conf(5), and what OpenBSD's protocols(5) and services(5) have beside
+//! [`crate::services`]. They are built in: what a rule means must not depend on the machine that reads it.
 
 use super::Family;
+use crate::services;
 
-/// A list of pairs stays a list of lines.
+/// Names of protocols that are printed, beside those that everybody has.
+const PROTOCOLS_PRINTED: &[(&str, u8)] = &[("mobile", 55), ("iso-ip", 80), ("carp", 112), ("pfsync", 240)];
+
+/// Names of protocols that are read, beside those that everybody has.
 #[rustfmt::skip]
-const PROTOCOLS: &[(&str, u8)] = &[
-    ("icmp", 1), ("igmp", 2), ("ggp", 3), ("ipencap", 4), ("ip-in-ip", 4), ("st2", 5), ("st", 5),
-    ("tcp", 6), ("egp", 8), ("igp", 9), ("igrp", 9), ("pup", 12), ("udp", 17), ("hmp", 20), ("xns-idp", 22),
-    ("rdp", 27), ("iso-tp4", 29), ("dccp", 33), ("xtp", 36), ("ddp", 37), ("idpr-cmtp", 38), ("ipv6", 41),
-    ("ipv6-route", 43), ("ipv6-frag", 44), ("idrp", 45), ("rsvp", 46), ("gre", 47), ("esp", 50), ("ah", 51),
-    ("mobile", 55), ("skip", 57), ("ipv6-icmp", 58), ("icmp6", 58), ("icmpv6", 58), ("ipv6-nonxt", 59),
-    ("ipv6-opts", 60), ("rspf", 73), ("iso-ip", 80), ("vmtp", 81), ("eigrp", 88), ("ospf", 89),
-    ("ospfigp", 89), ("ax.25", 93), ("ipip", 94), ("etherip", 97), ("encap", 98), ("pim", 103),
-    ("ipcomp", 108), ("carp", 112), ("vrrp", 112), ("l2tp", 115), ("isis", 124), ("sctp", 132), ("fc", 133),
-    ("mobility-header", 135), ("udplite", 136), ("mpls", 137), ("mpls-in-ip", 137), ("manet", 138),
-    ("hip", 139), ("shim6", 140), ("wesp", 141), ("rohc", 142), ("pfsync", 240),
+const PROTOCOLS_READ: &[(&str, u8)] = &[
+    ("ip-in-ip", 4), ("st2", 5), ("igrp", 9), ("icmp6", 58), ("icmpv6", 58), ("ospfigp", 89), ("mpls", 137),
 ];
 
+/// Names of ports beside those that everybody has: OpenBSD's own, and what is common by now.
 #[rustfmt::skip]
 const SERVICES: &[(&str, u16)] = &[
-    ("echo", 7), ("discard", 9), ("systat", 11), ("daytime", 13), ("netstat", 15), ("qotd", 17),
-    ("chargen", 19), ("ftp-data", 20), ("ftp", 21), ("ssh", 22), ("telnet", 23), ("smtp", 25), ("mail", 25),
-    ("time", 37), ("whois", 43), ("nicname", 43), ("tacacs", 49), ("domain", 53), ("dns", 53),
-    ("bootps", 67), ("dhcps", 67), ("bootpc", 68), ("dhcpc", 68), ("tftp", 69), ("gopher", 70),
-    ("finger", 79), ("www", 80), ("http", 80), ("kerberos", 88), ("kerberos-sec", 88), ("iso-tsap", 102),
-    ("pop2", 109), ("pop3", 110), ("sunrpc", 111), ("rpcbind", 111), ("portmap", 111), ("auth", 113),
-    ("ident", 113), ("nntp", 119), ("ntp", 123), ("epmap", 135), ("loc-srv", 135), ("netbios-ns", 137),
-    ("netbios-dgm", 138), ("netbios-ssn", 139), ("imap", 143), ("imap2", 143), ("snmp", 161),
-    ("snmp-trap", 162), ("snmptrap", 162), ("xdmcp", 177), ("bgp", 179), ("irc", 194), ("imap3", 220),
-    ("ptp-event", 319), ("ptp-general", 320), ("ldap", 389), ("svrloc", 427), ("https", 443),
-    ("microsoft-ds", 445), ("kpasswd", 464), ("submissions", 465), ("smtps", 465), ("ssmtp", 465),
-    ("isakmp", 500), ("exec", 512), ("biff", 512), ("login", 513), ("who", 513), ("shell", 514),
-    ("syslog", 514), ("printer", 515), ("talk", 517), ("ntalk", 518), ("route", 520), ("router", 520),
-    ("rip", 520), ("ripng", 521), ("uucp", 540), ("klogin", 543), ("kshell", 544), ("dhcpv6-client", 546),
-    ("dhcpv6-server", 547), ("afpovertcp", 548), ("rtsp", 554), ("nntps", 563), ("submission", 587),
-    ("asf-rmcp", 623), ("ipp", 631), ("ldaps", 636), ("ldp", 646), ("kerberos-adm", 749),
-    ("netconf-ssh", 830), ("domain-s", 853), ("rsync", 873), ("ftps-data", 989), ("ftps", 990),
-    ("telnets", 992), ("imaps", 993), ("pop3s", 995), ("socks", 1080), ("openvpn", 1194),
-    ("ms-sql-s", 1433), ("ms-sql-m", 1434), ("oracle", 1521), ("l2f", 1701), ("pptp", 1723),
-    ("radius", 1812), ("radius-acct", 1813), ("mqtt", 1883), ("ssdp", 1900), ("nfs", 2049), ("nfsd", 2049),
-    ("netflow", 2055), ("gtp-user", 2152), ("squid", 3128), ("iscsi-target", 3260), ("mysql", 3306),
-    ("ms-wbt-server", 3389), ("rdp", 3389), ("stun", 3478), ("svn", 3690), ("bfd-control", 3784),
-    ("sieve", 4190), ("ipsec-nat-t", 4500), ("ipsec-msft", 4500), ("iax", 4569), ("ipfix", 4739),
-    ("vxlan", 4789), ("sip", 5060), ("sip-tls", 5061), ("xmpp-client", 5222), ("jabber", 5222),
-    ("xmpp-server", 5269), ("mdns", 5353), ("llmnr", 5355), ("postgresql", 5432), ("postgres", 5432),
-    ("amqps", 5671), ("amqp", 5672), ("vnc", 5900), ("x11", 6000), ("geneve", 6081), ("sflow", 6343),
-    ("redis", 6379), ("syslog-tls", 6514), ("ircd", 6667), ("bittorrent", 6881), ("http-alt", 8080),
-    ("webcache", 8080), ("puppet", 8140), ("https-alt", 8443), ("secure-mqtt", 8883), ("git", 9418),
-    ("zabbix-agent", 10050), ("zabbix-trapper", 10051), ("memcache", 11211), ("wireguard", 51820),
+    ("dns", 53), ("dhcps", 67), ("dhcpc", 68), ("pop2", 109), ("rpcbind", 111), ("portmap", 111), ("irc", 194),
+    ("imap3", 220), ("rip", 520), ("ripng", 521), ("netconf-ssh", 830), ("oracle", 1521), ("pptp", 1723),
+    ("mqtt", 1883), ("ssdp", 1900), ("nfsd", 2049), ("netflow", 2055), ("gtp-user", 2152), ("squid", 3128),
+    ("rdp", 3389), ("stun", 3478), ("bfd-control", 3784), ("ipsec-msft", 4500), ("ipfix", 4739), ("vxlan", 4789),
+    ("jabber", 5222), ("llmnr", 5355), ("vnc", 5900), ("geneve", 6081), ("sflow", 6343), ("bittorrent", 6881),
+    ("https-alt", 8443), ("secure-mqtt", 8883), ("memcache", 11211), ("wireguard", 51820),
 ];
 
 #[rustfmt::skip]
@@ -122,27 +95,29 @@ fn by_number<N: Copy + PartialEq>(list: &[(&'static str, N)], number: N) -> Opti
 
 /// The number of an IP protocol.
 pub(super) fn protocol(name: &str) -> Option<u8> {
-    by_name(PROTOCOLS, name)
+    let own = by_name(PROTOCOLS_PRINTED, name).or_else(|| by_name(PROTOCOLS_READ, name));
+    own.or_else(|| services::protocol(name))
 }
 
 /// The name of an IP protocol.
 pub(super) fn protocol_name(number: u8) -> Option<&'static str> {
-    by_number(PROTOCOLS, number)
+    by_number(PROTOCOLS_PRINTED, number).or_else(|| services::protocol_name(number))
 }
 
 /// The names of IP protocols.
 pub(super) fn protocols() -> impl Iterator<Item = &'static str> {
-    PROTOCOLS.iter().map(|(name, _)| *name)
+    let own = PROTOCOLS_PRINTED.iter().chain(PROTOCOLS_READ).map(|(name, _)| *name);
+    services::protocol_names().chain(own)
 }
 
 /// The number of a port.
 pub(super) fn service(name: &str) -> Option<u16> {
-    by_name(SERVICES, name)
+    services::service(name).map(|(port, _)| port).or_else(|| by_name(SERVICES, name))
 }
 
 /// The names of ports.
-pub(super) fn services() -> impl Iterator<Item = &'static str> {
-    SERVICES.iter().map(|(name, _)| *name)
+pub(super) fn service_names() -> impl Iterator<Item = &'static str> {
+    services::service_names().chain(SERVICES.iter().map(|(name, _)| *name))
 }
 
 fn types(family: Family) -> &'static [(&'static str, u8)] {
@@ -235,13 +210,18 @@ mod tests {
 
     #[test]
     fn a_name_stands_for_one_number() {
-        for list in [PROTOCOLS, TYPES_4, TYPES_6, TYPES_OF_SERVICE] {
+        let own = [PROTOCOLS_PRINTED, PROTOCOLS_READ].concat();
+        for list in [&own, TYPES_4, TYPES_6, TYPES_OF_SERVICE] {
             for (at, (name, _)) in list.iter().enumerate() {
                 assert!(list[..at].iter().all(|(other, _)| other != name), "{name}");
             }
         }
+        for (name, _) in &own {
+            assert_eq!(services::protocol(name), None, "{name}");
+        }
         for (at, (name, _)) in SERVICES.iter().enumerate() {
             assert!(SERVICES[..at].iter().all(|(other, _)| other != name), "{name}");
+            assert_eq!(services::service(name), None, "{name}");
         }
     }
 }

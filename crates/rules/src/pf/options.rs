@@ -53,8 +53,8 @@ pub(super) fn options(
             "icmp6-type" => icmp(draft, Family::V6, cursor, report)?,
             "tos" => tos(draft, cursor, report)?,
             "keep" | "modulate" | "synproxy" | "no" => state(draft, word, cursor, report)?,
-            "label" => draft.label = name(cursor, report)?,
-            "tag" => draft.tag = name(cursor, report)?,
+            "label" => draft.label = name("label", cursor, report)?,
+            "tag" => draft.tag = name("tag", cursor, report)?,
             "tagged" => tagged(draft, false, cursor, report)?,
             "probability" => probability(draft, cursor, report)?,
             "dup-to" => dup_to(draft, cursor, report)?,
@@ -189,8 +189,11 @@ fn tos(draft: &mut Draft, cursor: &mut Cursor<'_>, report: &mut Report<'_>) -> R
 }
 
 /// A label or a tag; its word was not taken yet.
-fn name(cursor: &mut Cursor<'_>, report: &mut Report<'_>) -> Result<Option<(String, Range<usize>)>, Stop> {
-    let what = cursor.word().unwrap_or_default();
+fn name(
+    what: &str,
+    cursor: &mut Cursor<'_>,
+    report: &mut Report<'_>,
+) -> Result<Option<(String, Range<usize>)>, Stop> {
     cursor.take();
     let token = cursor.text(report, &format!("a {what}"), "write a word, or a text in quotes")?;
     let text = token.text().unwrap_or_default();
@@ -214,7 +217,7 @@ fn tagged(
     report: &mut Report<'_>,
 ) -> Result<(), Stop> {
     let span = cursor.span();
-    let found = name(cursor, report)?;
+    let found = name("tag", cursor, report)?;
     if draft.tagged.is_some() {
         report.wrong(span, "`tagged` stands there twice", "a frame bears one tag; write two rules");
     }

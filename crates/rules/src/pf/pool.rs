@@ -24,6 +24,9 @@ pub(super) fn pool(cursor: &mut Cursor<'_>, report: &mut Report<'_>) -> Result<O
             Some(target) => targets.push(target),
             None => is_sound = false,
         }
+        if cursor.word() == Some("weight") {
+            unfit_option("weight", cursor, report);
+        }
         Ok(())
     })?;
     if targets.len() > TARGETS_MAX {
@@ -84,23 +87,7 @@ fn pool_options(
                 continue;
             }
             "bitmask" | "least-states" | "static-port" | "weight" => {
-                cursor.take();
-                let (why, help) = match word {
-                    "bitmask" => (
-                        "the targets are interfaces, and have no network to put a mask on",
-                        "write `source-hash`",
-                    ),
-                    "least-states" => ("a tap keeps no state that could be counted", "write `round-robin`"),
-                    "static-port" => ("a tap translates no ports", "take it out"),
-                    _ => (
-                        "the targets of a pool get equal shares",
-                        "write a `[[device.copy]]` with `balance` and weights",
-                    ),
-                };
-                if word == "weight" {
-                    cursor.take();
-                }
-                report.wrong(span, format!("{}: {why}", shown(word)), help);
+                unfit_option(word, cursor, report);
                 continue;
             }
             _ => break,
@@ -119,6 +106,24 @@ fn pool_options(
         });
     }
     Ok((method, sticky))
+}
+
+/// Takes an option of pools that a tap cannot honour.
+fn unfit_option(word: &str, cursor: &mut Cursor<'_>, report: &mut Report<'_>) {
+    let span = cursor.span();
+    cursor.take();
+    let (why, help) = match word {
+        "bitmask" => {
+            ("the targets are interfaces, and have no network to put a mask on", "write `source-hash`")
+        }
+        "least-states" => ("a tap keeps no state that could be counted", "write `round-robin`"),
+        "static-port" => ("a tap translates no ports", "take it out"),
+        _ => {
+            cursor.take();
+            ("the targets of a pool get equal shares", "write a `[[device.copy]]` with `balance` and weights")
+        }
+    };
+    report.wrong(span, format!("{}: {why}", shown(word)), help);
 }
 
 /// Takes the key behind `source-hash`, if one is there.

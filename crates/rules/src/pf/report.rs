@@ -182,8 +182,10 @@ impl<'t> Report<'t> {
             .advice
             .into_iter()
             .map(|(mut what, (span, help, count))| {
-                if count > 1 {
-                    what.push_str(&format!(" (here and at {} more places)", count - 1));
+                match count - 1 {
+                    0 => {}
+                    1 => what.push_str(" (here and at one more place)"),
+                    more => what.push_str(&format!(" (here and at {more} more places)")),
                 }
                 lines.remark(file, Flaw::new(span, what, help))
             })

@@ -153,10 +153,20 @@ impl Reader {
     }
 
     fn read(&mut self, tokens: Vec<Token>, files: &Files<'_>, report: &mut Report<'_>) -> Result<(), Stop> {
+        if tokens.iter().any(|token| token.kind == Kind::Odd) {
+            return Err(Stop);
+        }
         if let [name, equals, value @ ..] = &tokens[..] {
             let is_name = name.word().is_some_and(|word| !is_keyword(word));
             if equals.is_symbol("=") && (is_name || name.word().is_none()) {
                 return self.define(name, value, report);
+            }
+        }
+        if let [name, equals, ..] = &tokens[..] {
+            if equals.is_symbol("=") && name.word().is_some() {
+                let what = format!("{} cannot name a macro", name.shown());
+                let help = "choose another name: the word means something to pf";
+                return Err(report.wrong(name.span.clone(), what, help));
             }
         }
         let tokens = self.replaced(tokens, report)?;
@@ -304,6 +314,9 @@ impl Reader {
                 Err(Stop) => result = Err(Stop),
             }
         }
+        if out.iter().any(|token| token.kind == Kind::Odd) {
+            return Err(Stop);
+        }
         let is_whole = out.iter().all(|token| !matches!(token.kind, Kind::Macro(_) | Kind::Newline { .. }));
         if let Some(token) = out.iter().find(|_| !is_whole) {
             let help = "a value may hold `$` only in labels; use a macro that is defined before it";
@@ -337,9 +350,6 @@ fn no_statement(first: &Token, cursor: &Cursor<'_>, report: &mut Report<'_>) -> 
     }
     let help = match nearest(word, statements()) {
         Some(meant) => format!("is `{meant}` meant?"),
-        None if cursor.peek().is_some_and(|token| token.is_symbol("=")) => {
-            "choose another name: the word means something to pf".to_owned()
-        }
         None => "write `pass`, `block`, `match`, `table`, or `name = \"value\"`".to_owned(),
     };
     report.wrong(first.span.clone(), format!("{} begins no statement", shown(word)), help)

@@ -70,7 +70,11 @@ pub(super) fn table(
         }
     }
     parts.push_str(if is_list_open { " }" } else { "" });
-    if !has_addresses {
+    let persists = flags.iter().any(|(word, set)| *set && *word == "persist");
+    if !has_addresses && persists {
+        let what = "the table stays empty: nothing adds addresses while the tap runs";
+        report.advise(span.clone(), what, "write its addresses in `{ }`, or name a file");
+    } else if !has_addresses {
         let help = "write its addresses in `{ }`, or name a file: nothing adds any later";
         report.wrong(span.clone(), format!("<{name}> has no addresses"), help);
     }
@@ -180,12 +184,12 @@ fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
                 let rest = &line[at..];
                 let from = at + rest.find(|c: char| !c.is_whitespace())?;
                 let rest = &line[from..];
-                let body = rest.strip_prefix('!').map_or(rest, str::trim_start);
+                let body = rest.strip_prefix('!').map_or(rest, |body| body.trim_start_matches([' ', '\t']));
                 let body_at = from + rest.len() - body.len();
                 let len = body.find(|c: char| c.is_whitespace() || c == '!').unwrap_or(body.len());
                 at = body_at + len;
                 // Never stands still: `!` alone was taken.
-                Some((start + from, &line[from..at]))
+                Some((start + from, line[from..at].trim_end()))
             })
         })
 }

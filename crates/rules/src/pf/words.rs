@@ -274,17 +274,23 @@ pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
     distances.filter(|(distance, _)| *distance * 3 <= letters.len().max(3)).min().map(|(_, known)| known)
 }
 
-/// Letters to add, drop or change.
+/// Letters to add, drop, change, or swap with the next.
 fn distance(word: &[char], known: &str) -> usize {
+    let known: Vec<char> = known.chars().collect();
+    let mut before = vec![0; word.len() + 1];
     let mut row: Vec<usize> = (0..=word.len()).collect();
-    for (line, letter) in known.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = line + 1;
-        for at in 0..word.len() {
-            let change = diagonal + usize::from(word[at] != letter);
-            diagonal = row[at + 1];
-            row[at + 1] = change.min(row[at] + 1).min(diagonal + 1);
+    for line in 1..=known.len() {
+        let mut next = vec![line; word.len() + 1];
+        for at in 1..=word.len() {
+            let change = row[at - 1] + usize::from(word[at - 1] != known[line - 1]);
+            next[at] = change.min(row[at] + 1).min(next[at - 1] + 1);
+            let is_swap =
+                line > 1 && at > 1 && word[at - 1] == known[line - 2] && word[at - 2] == known[line - 1];
+            if is_swap {
+                next[at] = next[at].min(before[at - 2] + 1);
+            }
         }
+        before = std::mem::replace(&mut row, next);
     }
     row[word.len()]
 }
@@ -296,7 +302,7 @@ mod tests {
     #[test]
     fn a_typo_finds_its_word() {
         assert_eq!(nearest("pas", statements()), Some("pass"));
-        assert_eq!(nearest("bloch", statements()), Some("block"));
+        assert_eq!(nearest("bolck", statements()), Some("block"));
         assert_eq!(nearest("frobnicate", statements()), None);
     }
 }
