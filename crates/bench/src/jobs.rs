@@ -5,7 +5,8 @@
 //! and sinks are tcx programs at the far ends.
 
 use crate::error::Outcome;
-use crate::stand::{Peer, Shared, Side, Sink, Stand};
+use crate::stand::{Shared, Side, Stand};
+use crate::standing::{Arrival, Load, Standing};
 
 /// How frames travel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -163,25 +164,11 @@ pub const JOBS: &[Job] = &[
     },
 ];
 
-/// A job that is set up, and stays so for the whole run.
-pub struct Standing {
-    /// The job.
-    pub job: Job,
-    /// Its stand.
-    pub stand: Stand,
-    /// Where every frame must end: the far end, the monitors, or `a` itself.
-    pub sinks: Vec<Sink>,
-    /// The peer's process, where it is one.
-    pub process: Option<Peer>,
-    /// The generator's program.
-    pub generator: sys::ProgFd,
-}
-
 /// Sets a job up.
 ///
 /// # Errors
 /// What could not be made, attached or started.
-pub fn set_up(job: Job, shared: &Shared) -> Outcome<Standing> {
+pub fn set_up(job: Job, frame: &[u8], shared: &Shared) -> Outcome<Standing> {
     // Regeneration takes monitors in pairs, one for each direction.
     let mut stand = Stand::new(2 * job.copies.max(1))?;
     let mut sinks = Vec::new();
@@ -226,8 +213,17 @@ pub fn set_up(job: Job, shared: &Shared) -> Outcome<Standing> {
             process = Some(stand.start(line)?);
         }
     }
-    let generator = stand.forward_xdp(Side::Far, &["fa"])?;
-    Ok(Standing { job, stand, sinks, process, generator })
+    let load = Load {
+        name: job.name.to_owned(),
+        view: job.view,
+        may_lose: process.is_some(),
+        frame: frame.to_vec(),
+        generator: stand.forward_xdp(Side::Far, &["fa"])?,
+        part: 1,
+        arrivals: (0..sinks.len()).map(Arrival::all).collect(),
+    };
+    let has_ledger = matches!(job.tap, Tap::Tapwright { .. });
+    Ok(Standing { stand, sinks, process, has_ledger, loads: vec![load] })
 }
 
 /// A config with so many copies of what enters at `a`; without any there is no device for it, so the plan

@@ -1,11 +1,11 @@
 //! How long `up` and `down` take with many links and many monitors, by the program that users run.
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Instant;
 
 use crate::error::{Failure, Outcome};
+use crate::files::{self, Files};
 use crate::stand::{Shared, Side, Stand};
 
 /// Links.
@@ -27,24 +27,17 @@ pub struct Times {
 }
 
 /// The stand: cables `a0`, `b0`, `m0x0`, ... of all links, in one namespace.
-pub struct Links {
+pub struct Links<'f> {
     stand: Stand,
-    binary: PathBuf,
-    config: PathBuf,
+    files: &'f Files,
 }
 
-impl Links {
+impl<'f> Links<'f> {
     /// Lays the cables.
     ///
     /// # Errors
-    /// What could not be made; the program is not beside this one.
-    pub fn new(shared: &Shared) -> Outcome<Self> {
-        let own = std::env::current_exe().map_err(|error| Failure::new("this program", error))?;
-        let binary = own.with_file_name("tapwright");
-        if !binary.is_file() {
-            let help = "not there; build it first with `cargo build --release -p tapwright`";
-            return Err(Failure::new(binary.display(), help));
-        }
+    /// What could not be made.
+    pub fn new(shared: &Shared, files: &'f Files) -> Outcome<Self> {
         let mut stand = Stand::new(0)?;
         for link in 0..LINKS {
             for port in ports(link) {
@@ -53,8 +46,7 @@ impl Links {
                 stand.pass_xdp(shared, Side::Far, &format!("f{port}"))?;
             }
         }
-        let config = std::env::temp_dir().join(format!("tapwright-bench-{}.toml", std::process::id()));
-        Ok(Self { stand, binary, config })
+        Ok(Self { stand, files })
     }
 
     /// Brings all links up and down so often.
@@ -62,11 +54,10 @@ impl Links {
     /// # Errors
     /// A command failed, its ledger does not name all ports, or it left a process behind.
     pub fn measure(&self, attach: &str, runs: usize) -> Outcome<Times> {
-        std::fs::write(&self.config, text(attach))
-            .map_err(|error| Failure::new(self.config.display(), error))?;
+        let config = self.files.write("links.toml", &text(attach))?;
         let mut times = Times { attach: attach.into(), up_s: vec![], status_s: vec![], down_s: vec![] };
         for _ in 0..runs {
-            times.up_s.push(self.tapwright(&[Path::new("up"), &self.config])?);
+            times.up_s.push(self.tapwright(&[Path::new("up"), &config])?);
             self.nothing_runs()?;
             let status = self.stand.status()?;
             if status.ports.len() != 2 * LINKS || status.monitors.len() != LINKS * MONITORS {
@@ -85,14 +76,8 @@ impl Links {
     /// Runs the program in the namespace and gives the seconds that it took.
     fn tapwright(&self, arguments: &[&Path]) -> Outcome<f64> {
         let begun = Instant::now();
-        let output = self.stand.in_tap(|| Command::new(&self.binary).args(arguments).output())?;
-        let seconds = begun.elapsed().as_secs_f64();
-        let output = output.map_err(|error| Failure::new(self.binary.display(), error))?;
-        if output.status.success() {
-            return Ok(seconds);
-        }
-        let said = String::from_utf8_lossy(&output.stderr);
-        Err(Failure::new(format!("{} {arguments:?}", self.binary.display()), said.trim()))
+        self.stand.in_tap(|| files::run(&mut self.files.tapwright(arguments)))??;
+        Ok(begun.elapsed().as_secs_f64())
     }
 
     /// No process lives among the taps.
@@ -106,13 +91,6 @@ impl Links {
             }
         }
         Ok(())
-    }
-}
-
-impl Drop for Links {
-    fn drop(&mut self) {
-        // It is not there where nothing was measured.
-        let _ = std::fs::remove_file(&self.config);
     }
 }
 

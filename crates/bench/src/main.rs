@@ -1,30 +1,41 @@
-//! Measures what a tapped frame costs, Tapwright and its peers in one interleaved run, and how long `up` takes
-//! with many links. See docs/benchmarks.md for the method.
+//! Measures what a tapped frame costs, Tapwright and its peers in one interleaved run, what rules cost, and
+//! what `up` takes with many links or many rules. See docs/benchmarks.md for the method.
 //!
 //! Everything happens in network namespaces of its own. Needs root, and the peers' Debian packages.
 
+mod balance;
 mod error;
+mod files;
 mod frame;
+mod generator;
 mod jobs;
 mod links;
 mod report;
 mod run;
+mod size;
 mod stand;
+mod standing;
+mod steering;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 use error::{Failure, Outcome};
-use jobs::{JOBS, Job, Standing, Tap};
+use files::Files;
+use jobs::JOBS;
 use report::{Machine, Report};
 use stand::Shared;
+use standing::Standing;
 
 /// Measures what a tapped frame costs beside the peers, and how long `up` takes.
 #[derive(Parser)]
 struct Args {
-    /// Rounds: each job is measured once in each; 0 leaves them out
+    /// What to measure; may be given several times. All of it, unless said
+    #[arg(long)]
+    suite: Vec<Suite>,
+    /// Rounds: each job is measured once in each
     #[arg(long, default_value_t = 15)]
     rounds: usize,
     /// Frames of one sample
@@ -33,15 +44,30 @@ struct Args {
     /// Octets of a frame without FCS, 60 to 1514
     #[arg(long, default_value_t = 60)]
     octets: usize,
-    /// Only jobs whose name contains this
+    /// Only jobs, and sets of rules, whose name contains this
     #[arg(long, default_value = "")]
     only: String,
-    /// Runs of `up` and `down` with many links; 0 leaves them out
+    /// Runs of `up` and `down`, with many links and with many rules
     #[arg(long, default_value_t = 5)]
-    links: usize,
+    runs: usize,
     /// Where to write the raw results, as JSON
     #[arg(long)]
     json: Option<PathBuf>,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+enum Suite {
+    /// Taps beside their peers, without rules
+    Taps,
+    /// Rules: the distributor beside a tap without a rule, and beside nft
+    Steering,
+    /// `up` and `down` with many links
+    Links,
+    /// `up` and `down` with many rules: seconds and memory
+    Size,
+    /// How evenly flows are spread
+    Balance,
 }
 
 fn main() -> ExitCode {
@@ -64,31 +90,40 @@ fn main() -> ExitCode {
 }
 
 fn measure(args: &Args) -> Outcome<Report> {
-    let frame = frame::udp(args.octets)?;
-    let machine = machine();
-    let jobs: Vec<Job> = JOBS.iter().copied().filter(|job| job.name.contains(&args.only)).collect();
-    let shared = Shared::load()?;
-    let mut rows = Vec::new();
-    if args.rounds > 0 {
-        eprintln!("setting up {} jobs", jobs.len());
-        let set_up = |job: &Job| jobs::set_up(*job, &shared).map_err(|error| Failure::new(job.name, error));
-        let mut standing = jobs.iter().map(set_up).collect::<Outcome<Vec<Standing>>>()?;
-        let say = |round: usize| eprintln!("round {round} of {}", args.rounds);
-        let samples = run::rounds(&mut standing, &frame, args.frames, args.rounds, &say)?;
-        balanced(&standing)?;
-        rows = report::rows(&jobs, samples);
+    let wants = |suite| args.suite.is_empty() || args.suite.contains(&suite);
+    let (octets, frames, rounds) = (args.octets, args.frames, args.rounds);
+    let (shared, files) = (Shared::load()?, Files::new()?);
+    let mut report = Report::new(machine(), octets, frames, rounds);
+    // First, because what a process starts with counts as its memory for a moment.
+    if wants(Suite::Size) {
+        report.sizes = size::measure(args.runs, &args.only, &shared, &files)?;
     }
-    let mut times = Vec::new();
-    if args.links > 0 {
+    if wants(Suite::Balance) {
+        (report.balances, report.removals) = (balance::spreads()?, balance::removals()?);
+    }
+    if wants(Suite::Taps) {
+        let frame = frame::udp(octets)?;
+        let jobs = JOBS.iter().copied().filter(|job| job.name.contains(&args.only));
+        let set_up = |job: jobs::Job| {
+            jobs::set_up(job, &frame, &shared).map_err(|error| Failure::new(job.name, error))
+        };
+        report.jobs = interleaved(args, "taps", jobs.map(set_up).collect::<Outcome<_>>()?)?;
+    }
+    if wants(Suite::Steering) {
+        let mut taps = steering::taps();
+        taps.retain_mut(|tap| tap.keep(&args.only));
+        let set_up = |tap: steering::Tap| tap.set_up(octets, &shared, &files);
+        report.steering =
+            interleaved(args, "steering", taps.into_iter().map(set_up).collect::<Outcome<_>>()?)?;
+    }
+    if wants(Suite::Links) {
         eprintln!("laying {} cables", links::LINKS * (2 + links::MONITORS));
-        let stand = links::Links::new(&shared)?;
+        let stand = links::Links::new(&shared, &files)?;
         for attach in ["tcx", "xdp"] {
-            times.push(stand.measure(attach, args.links)?);
+            report.links.push(stand.measure(attach, args.runs)?);
         }
     }
-    let targets = report::targets(&rows, &times);
-    let (octets, frames, rounds) = (args.octets, args.frames, args.rounds);
-    let report = Report { machine, octets, frames, rounds, jobs: rows, links: times, targets };
+    report.targets = report.judged();
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(&report).map_err(|error| Failure::new("results", error))?;
         std::fs::write(path, text + "\n").map_err(|error| Failure::new(path.display(), error))?;
@@ -96,15 +131,22 @@ fn measure(args: &Args) -> Outcome<Report> {
     Ok(report)
 }
 
+/// One interleaved run over all that stands.
+fn interleaved(args: &Args, what: &str, mut standing: Vec<Standing>) -> Outcome<Vec<report::Row>> {
+    let say = |round: usize| eprintln!("{what}: round {round} of {}", args.rounds);
+    let samples = run::rounds(&mut standing, args.frames, args.rounds, &say)?;
+    balanced(&standing)?;
+    Ok(report::rows(&standing, samples))
+}
+
 /// The taps' own ledgers after the last round: a tap that lost count has no place in the table.
 fn balanced(standing: &[Standing]) -> Outcome<()> {
-    for job in standing.iter().filter(|job| matches!(job.job.tap, Tap::Tapwright { .. })) {
-        let status = job.stand.status()?;
+    for standing in standing.iter().filter(|standing| standing.has_ledger) {
+        let status = standing.stand.status()?;
         if status.unaccounted != 0 {
-            return Err(Failure::new(
-                job.job.name,
-                format!("{} frames unaccounted\n{status:?}", status.unaccounted),
-            ));
+            let name = standing.loads.first().map_or("", |load| load.name.as_str());
+            let what = format!("{} frames unaccounted\n{status:?}", status.unaccounted);
+            return Err(Failure::new(name, what));
         }
     }
     Ok(())

@@ -4,11 +4,16 @@ use std::fmt::{self, Write};
 
 use serde::Serialize;
 
-use crate::jobs::{Job, Tap, View, name};
+use crate::balance::{Balance, FLOWS, Removal};
+use crate::jobs::{View, name};
 use crate::links::{self, Times};
 use crate::run::Sample;
+use crate::size::Size;
+use crate::standing::Standing;
+use crate::steering::rules::Shape;
+use crate::steering::{self, set_name};
 
-/// Everything of one run.
+/// Everything of one run. What was not measured is empty.
 #[derive(Serialize)]
 pub struct Report {
     /// Where and when.
@@ -21,8 +26,16 @@ pub struct Report {
     pub rounds: usize,
     /// The jobs in the order of the table.
     pub jobs: Vec<Row>,
+    /// What rules cost, in the order of the table.
+    pub steering: Vec<Row>,
     /// `up` and `down` with many links.
     pub links: Vec<Times>,
+    /// `up` and `down` with many rules.
+    pub sizes: Vec<Size>,
+    /// How evenly flows are spread.
+    pub balances: Vec<Balance>,
+    /// What moves when one of eight sensors goes.
+    pub removals: Vec<Removal>,
     /// What was to be reached.
     pub targets: Vec<Target>,
 }
@@ -46,7 +59,7 @@ pub struct Machine {
 #[derive(Serialize)]
 pub struct Row {
     /// Its name.
-    pub name: &'static str,
+    pub name: String,
     /// `xdp` or `skb`.
     pub view: &'static str,
     /// CPU nanoseconds a frame: 25 % below, median, 75 % below.
@@ -98,21 +111,30 @@ pub fn quartiles(values: impl IntoIterator<Item = f64>) -> [f64; 3] {
 }
 
 /// The rows of the table.
-pub fn rows(jobs: &[Job], samples: Vec<Vec<Sample>>) -> Vec<Row> {
-    let row = |(job, samples): (&Job, Vec<Sample>)| Row {
-        name: job.name,
-        view: if job.view == View::Xdp { "xdp" } else { "skb" },
+pub fn rows(standing: &[Standing], samples: Vec<Vec<Sample>>) -> Vec<Row> {
+    let loads = standing.iter().flat_map(|standing| &standing.loads);
+    let rows = loads.zip(samples).map(|(load, samples)| Row {
+        name: load.name.clone(),
+        view: if load.view == View::Xdp { "xdp" } else { "skb" },
         quartiles_ns: quartiles(samples.iter().map(|sample| sample.ns)),
         lost_most: samples.iter().map(Sample::lost).max().unwrap_or(0),
-        may_lose: matches!(job.tap, Tap::Process(_)),
+        may_lose: load.may_lose,
         samples,
-    };
-    jobs.iter().zip(samples).map(row).collect()
+    });
+    rows.collect()
 }
 
-/// Holds the rows and times against what was to be reached. What was not measured is not judged.
-pub fn targets(rows: &[Row], links: &[Times]) -> Vec<Target> {
-    let ns = |name: &str| rows.iter().find(|row| row.name == name).map(|row| row.quartiles_ns[1]);
+fn median_ns(rows: &[Row], name: &str) -> Option<f64> {
+    rows.iter().find(|row| row.name == name).map(|row| row.quartiles_ns[1])
+}
+
+fn median(values: &[f64]) -> f64 {
+    quartiles(values.iter().copied())[1]
+}
+
+/// Holds rows and times of taps without rules against what was to be reached.
+fn tap_targets(rows: &[Row], links: &[Times]) -> Vec<Target> {
+    let ns = |name: &str| median_ns(rows, name);
     let ratio = |over: &str, under: &str| Some(ns(over)? / ns(under)?);
     let further = |to: &str, copies: f64| {
         let first = ns(name::XDP[1])?;
@@ -145,32 +167,80 @@ pub fn targets(rows: &[Row], links: &[Times]) -> Vec<Target> {
     }
     for times in links.iter().filter(|times| times.attach == "tcx") {
         let what = format!("up, {} links of {} monitors, tcx, seconds", links::LINKS, links::MONITORS);
-        targets.push(Target::at_most(what, quartiles(times.up_s.iter().copied())[1], 2.0));
+        targets.push(Target::at_most(what, median(&times.up_s), 2.0));
+    }
+    targets
+}
+
+/// Holds what rules cost against what was to be reached.
+fn steering_targets(rows: &[Row]) -> Vec<Target> {
+    let mut targets = Vec::new();
+    for attach in [steering::Attach::Xdp, steering::Attach::Tcx] {
+        let mut target =
+            |over: &str, under: &str, limit: f64| {
+                let ns = |name: &str| median_ns(rows, &format!("{}: {name}", attach.name()));
+                let ratio = ns(over).zip(ns(under)).map(|(over, under)| over / under);
+                targets.extend(ratio.map(|ratio| {
+                    Target::at_most(format!("{}: {over} / {under}", attach.name()), ratio, limit)
+                }));
+            };
+        for split in [steering::name::SPLIT_PF, steering::name::SPLIT_EXPRESSIONS] {
+            target(split, steering::name::PLAIN, 1.15);
+        }
+        let tuple = set_name(Shape::Tuples, 1);
+        let network = set_name(Shape::Networks, 1);
+        for met in steering::name::MET {
+            let mut many = |many: &str, one: &str, limit| {
+                target(&format!("{many}, {met}"), &format!("{one}, {met}"), limit);
+            };
+            many(&set_name(Shape::Tuples, 10_000), &tuple, 1.15);
+            many(&set_name(Shape::Networks, 10_000), &network, 1.15);
+            many(steering::TABLE, &network, 1.15);
+            many(&set_name(Shape::Mixed, 1_000), &tuple, 3.0);
+        }
+    }
+    targets
+}
+
+/// Holds what many rules take against what was to be reached.
+fn size_targets(sizes: &[Size]) -> Vec<Target> {
+    let mut targets = Vec::new();
+    for size in sizes.iter().filter(|size| size.rules.starts_with("10000")) {
+        let what = format!("up, {}, {}", size.rules, size.attach);
+        targets.push(Target::at_most(format!("{what}, seconds"), median(&size.up_s), 1.0));
+        let kib = size.peak_kib.iter().copied().max().unwrap_or(0);
+        targets.push(Target::at_most(format!("{what}, MB"), crate::run::to_f64(kib) * 1.024e-3, 200.0));
+    }
+    targets
+}
+
+/// Holds how flows are spread against what was to be reached.
+fn balance_targets(balances: &[Balance], removals: &[Removal]) -> Vec<Target> {
+    let mut targets = Vec::new();
+    for balance in balances {
+        let what = format!("balance over {:?}: off, percent of all flows", balance.weights);
+        targets.push(Target::at_most(what, balance.worst_of_all_percent, 1.0));
+    }
+    if !balances.is_empty() {
+        let split = balances.iter().map(|balance| balance.split).sum();
+        targets.push(Target::at_most("balance: flows that were split", crate::run::to_f64(split), 0.0));
+        let moved = removals.iter().map(|removal| removal.moved_of_others).sum();
+        let what = "8 sensors without one: flows of others that moved";
+        targets.push(Target::at_most(what, crate::run::to_f64(moved), 0.0));
     }
     targets
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let widest = self.jobs.iter().map(|row| row.name.len()).chain([20]).max().unwrap_or(20);
-        let base = |name: &str| self.jobs.iter().find(|row| row.name == name).map(|row| row.quartiles_ns[1]);
-        if !self.jobs.is_empty() {
-            writeln!(
-                f,
-                "cpu-ns a frame of {} octets, {} rounds of {} frames",
-                self.octets, self.rounds, self.frames
-            )?;
-            writeln!(f, "{:widest$}  median  quartiles    xdp+1  lost", "job")?;
-        }
-        for row in &self.jobs {
-            let [low, median, high] = row.quartiles_ns;
-            let ratio = base(name::XDP[1]).map_or(f64::NAN, |base| median / base);
-            let lost = if row.may_lose { lost_share(row) } else { row.lost_most.to_string() };
-            let spread = format!("{low:.0}-{high:.0}");
-            writeln!(f, "{:widest$}  {median:6.0}  {spread:11}  {ratio:5.2}  {lost}", row.name)?;
-        }
+        self.write_rows(f, &self.jobs, |_| name::XDP[1].to_owned())?;
+        // Rules are held against the same view, or the same peer, without one.
+        let plain = |row: &Row| {
+            let view = row.name.split_once(':').map_or("", |(view, _)| view);
+            format!("{view}: {}", steering::name::PLAIN)
+        };
+        self.write_rows(f, &self.steering, plain)?;
         for times in &self.links {
-            let median = |values: &[f64]| quartiles(values.iter().copied())[1];
             writeln!(
                 f,
                 "{} links of {} monitors, {}: up {:.2} s, status {:.2} s, down {:.2} s (medians of {})",
@@ -183,12 +253,32 @@ impl fmt::Display for Report {
                 times.up_s.len()
             )?;
         }
+        for size in &self.sizes {
+            let kib = size.peak_kib.iter().copied().max().unwrap_or(0);
+            let (rules, attach) = (&size.rules, size.attach);
+            let (up, down) = (median(&size.up_s), median(&size.down_s));
+            writeln!(f, "{rules}, {attach}: up {up:.2} s, {} MiB at most, down {down:.2} s", kib >> 10)?;
+        }
+        for balance in &self.balances {
+            let Balance { weights, worst_of_all_percent, worst_of_due_percent, split, .. } = balance;
+            writeln!(
+                f,
+                "{FLOWS} flows over {weights:?}: off by {worst_of_all_percent:.2} % of all flows, \
+                 {worst_of_due_percent:.2} % of a sensor's due at most; {split} split"
+            )?;
+        }
+        for Removal { removed, had, moved_of_others } in &self.removals {
+            writeln!(
+                f,
+                "8 sensors without number {removed}: its {had} flows move, and {moved_of_others} of others"
+            )?;
+        }
         let mut text = String::new();
         for target in &self.targets {
             let (sign, met) =
                 (if target.at_least { ">=" } else { "<=" }, if target.met { "met" } else { "MISSED" });
             let what = &target.what;
-            writeln!(text, "{what:58} {:5.2} {sign} {:4.2}  {met}", target.value, target.limit)?;
+            writeln!(text, "{what:66} {:6.2} {sign} {:4.2}  {met}", target.value, target.limit)?;
         }
         f.write_str(&text)
     }
@@ -201,15 +291,66 @@ fn lost_share(row: &Row) -> String {
 }
 
 impl Report {
+    /// Nothing measured yet.
+    pub fn new(machine: Machine, octets: usize, frames: u32, rounds: usize) -> Self {
+        Self {
+            machine,
+            octets,
+            frames,
+            rounds,
+            jobs: vec![],
+            steering: vec![],
+            links: vec![],
+            sizes: vec![],
+            balances: vec![],
+            removals: vec![],
+            targets: vec![],
+        }
+    }
+
+    /// Holds everything against what was to be reached. What was not measured is not judged.
+    pub fn judged(&self) -> Vec<Target> {
+        let mut targets = tap_targets(&self.jobs, &self.links);
+        targets.extend(steering_targets(&self.steering));
+        targets.extend(size_targets(&self.sizes));
+        targets.extend(balance_targets(&self.balances, &self.removals));
+        targets
+    }
+
+    /// A table, each row with its ratio to the row that `base` names.
+    fn write_rows(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        rows: &[Row],
+        base: impl Fn(&Row) -> String,
+    ) -> fmt::Result {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let widest = rows.iter().map(|row| row.name.len()).chain([20]).max().unwrap_or(20);
+        let (octets, rounds, frames) = (self.octets, self.rounds, self.frames);
+        writeln!(f, "cpu-ns a frame of {octets} octets, {rounds} rounds of {frames} frames")?;
+        writeln!(f, "{:widest$}  median  quartiles    ratio  lost", "job")?;
+        for row in rows {
+            let [low, median, high] = row.quartiles_ns;
+            let ratio = median_ns(rows, &base(row)).map_or(f64::NAN, |base| median / base);
+            let lost = if row.may_lose { lost_share(row) } else { row.lost_most.to_string() };
+            let spread = format!("{low:.0}-{high:.0}");
+            writeln!(f, "{:widest$}  {median:6.0}  {spread:11}  {ratio:5.2}  {lost}", row.name)?;
+        }
+        Ok(())
+    }
+
     /// Every reason not to believe the table.
     pub fn doubts(&self) -> Vec<String> {
-        let lossy = self.jobs.iter().filter(|row| !row.may_lose && row.lost_most > 0);
+        let rows = || self.jobs.iter().chain(&self.steering);
+        let lossy = rows().filter(|row| !row.may_lose && row.lost_most > 0);
         let lossy = lossy.map(|row| format!("{}: lost {} frames in one sample", row.name, row.lost_most));
-        let idle = self.jobs.iter().filter(|row| row.may_lose).filter(|row| {
-            row.samples.iter().any(|sample| sample.arrived.iter().any(|(_, count)| *count == 0))
+        let idle = rows().filter(|row| row.may_lose).filter(|row| {
+            row.samples.iter().any(|sample| sample.arrived.iter().any(|(_, count, _)| *count == 0))
         });
         let idle = idle.map(|row| format!("{}: delivered nothing in one sample", row.name));
-        let deferred = self.jobs.iter().filter(|row| {
+        let deferred = rows().filter(|row| {
             let deferred = quartiles(row.samples.iter().map(|sample| sample.deferred_ns))[1];
             deferred > row.quartiles_ns[1] / 20.0
         });
@@ -230,11 +371,11 @@ mod tests {
         assert!(quartiles([])[1].is_nan());
     }
 
-    fn row(name: &'static str, ns: f64, arrived: u64) -> Row {
-        let sample = Sample { ns, sent: 10, arrived: vec![("fb".into(), arrived)], ..Sample::default() };
+    fn row(name: &str, ns: f64, arrived: u64) -> Row {
+        let sample = Sample { ns, sent: 10, arrived: vec![("fb".into(), arrived, 10)], ..Sample::default() };
         let samples = vec![sample];
         Row {
-            name,
+            name: name.into(),
             view: "xdp",
             quartiles_ns: [ns; 3],
             lost_most: samples[0].lost(),
@@ -247,7 +388,7 @@ mod tests {
     fn targets_say_what_was_missed_and_skip_what_was_not_measured() {
         let rows =
             [row(name::XDP_FORWARD, 100.0, 10), row(name::XDP[1], 260.0, 10), row(name::XDP[2], 300.0, 10)];
-        let targets = targets(&rows, &[]);
+        let targets = tap_targets(&rows, &[]);
         let met: Vec<bool> = targets.iter().map(|target| target.met).collect();
         assert_eq!(met, [false, true]);
     }
@@ -262,9 +403,8 @@ mod tests {
                 kernel: String::new(),
                 load: String::new(),
             };
-            let jobs = vec![row("x", 1.0, arrived)];
-            let report =
-                Report { machine, octets: 60, frames: 10, rounds: 1, jobs, links: vec![], targets: vec![] };
+            let mut report = Report::new(machine, 60, 10, 1);
+            report.steering.push(row("x", 1.0, arrived));
             assert_eq!(report.doubts().len(), doubts);
         }
     }

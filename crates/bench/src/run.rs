@@ -1,4 +1,4 @@
-//! Rounds: every job once a round, each round beginning with another one.
+//! Rounds: every load once a round, each round beginning with another one.
 //!
 //! A sample is the CPU time of the generating thread over the frames that it sent. Generator, tap and sinks
 //! all run on that thread: virtual cables hand frames over in the softirq of the sender. What the kernel puts
@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use sys::{clock, cpu};
 
 use crate::error::{Failure, Outcome};
-use crate::jobs::{Standing, Tap};
 use crate::stand::cpu_ns_of;
+use crate::standing::Standing;
 
 /// The generator's priority: before all builds, behind the kernel's own threads.
 const PRIORITY: i32 = 50;
@@ -19,7 +19,7 @@ const PROCESS_TIMES: u32 = 4;
 /// How long a process may take for what is left in its buffers.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// What one job did in one round.
+/// What one load did in one round.
 #[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Sample {
     /// CPU nanoseconds a frame.
@@ -30,41 +30,44 @@ pub struct Sample {
     pub deferred_ns: f64,
     /// Frames sent.
     pub sent: u64,
-    /// Frames that arrived, by the interface where they ended.
-    pub arrived: Vec<(String, u64)>,
+    /// Frames that arrived, by the interfaces where they ended, and how many should have.
+    pub arrived: Vec<(String, u64, u64)>,
 }
 
 impl Sample {
-    /// Frames that did not arrive somewhere, or arrived twice, worst place first.
+    /// Frames that did not arrive somewhere, or should not have, worst place first.
     pub fn lost(&self) -> u64 {
-        self.arrived.iter().map(|(_, count)| self.sent.abs_diff(*count)).max().unwrap_or(self.sent)
+        let off = |(_, count, expected): &(String, u64, u64)| count.abs_diff(*expected);
+        self.arrived.iter().map(off).max().unwrap_or(self.sent)
     }
 }
 
-/// All samples: for each job, in order, one a round.
+/// All samples: for each load of each standing, in order, one a round.
 ///
 /// # Errors
 /// The generator could not run; a process of a peer has ended.
 pub fn rounds(
     standing: &mut [Standing],
-    frame: &[u8],
     frames: u32,
     rounds: usize,
     say: &(dyn Fn(usize) + Sync),
 ) -> Outcome<Vec<Vec<Sample>>> {
+    let loads = |(at, standing): (usize, &Standing)| (0..standing.loads.len()).map(move |load| (at, load));
+    let all: Vec<(usize, usize)> = standing.iter().enumerate().flat_map(loads).collect();
     let generating = || -> Outcome<Vec<Vec<Sample>>> {
         cpu::pin_to_one()?;
         cpu::run_first(PRIORITY)?;
         let deferred = Deferred::find();
         // The first touch of pages, of page pools and of neighbours is nobody's cost.
-        for job in standing.iter_mut() {
-            measure(job, frame, frames, &deferred)?;
+        for (at, load) in &all {
+            measure(&mut standing[*at], *load, frames, &deferred)?;
         }
-        let mut samples = vec![Vec::with_capacity(rounds); standing.len()];
+        let mut samples = vec![Vec::with_capacity(rounds); all.len()];
         for round in 0..rounds {
-            for at in 0..standing.len() {
-                let at = (at + round) % standing.len();
-                samples[at].push(measure(&mut standing[at], frame, frames, &deferred)?);
+            for number in 0..all.len() {
+                let number = (number + round) % all.len();
+                let (at, load) = all[number];
+                samples[number].push(measure(&mut standing[at], load, frames, &deferred)?);
                 if sys::process::stop_requested() {
                     return Err(Failure::new("stopped", "by a signal"));
                 }
@@ -78,54 +81,65 @@ pub fn rounds(
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn measure(job: &mut Standing, frame: &[u8], frames: u32, deferred: &Deferred) -> Outcome<Sample> {
-    let process = matches!(job.job.tap, Tap::Process(_));
-    let repeat = if process { frames.saturating_mul(PROCESS_TIMES) } else { frames };
-    let before = counts(job)?;
-    let worked = job.process.as_ref().map(super::stand::Peer::cpu_ns).transpose()?;
+fn measure(standing: &mut Standing, load: usize, frames: u32, deferred: &Deferred) -> Outcome<Sample> {
+    // Even, so that what alternates comes out even.
+    let repeat = (frames / standing.loads[load].part).max(2) & !1;
+    let repeat = if standing.process.is_some() { repeat.saturating_mul(PROCESS_TIMES) } else { repeat };
+    let before = counts(standing)?;
+    let worked = standing.process.as_ref().map(crate::stand::Peer::cpu_ns).transpose()?;
+    let Standing { stand, loads, .. } = &mut *standing;
     let (wall, put_off, cpu) = (Instant::now(), deferred.ns(), clock::thread_cpu_ns());
-    job.stand.generate(job.generator, frame, repeat)?;
+    stand.generate(loads[load].generator, &loads[load].frame, repeat)?;
     let cpu = clock::thread_cpu_ns() - cpu;
     let (wall, put_off) = (wall.elapsed(), deferred.ns().saturating_sub(put_off));
-    if process {
-        drain(job)?;
+    if standing.process.is_some() {
+        drain(standing, load)?;
     }
-    let after = counts(job)?;
-    let names = job.sinks.iter().map(|sink| sink.interface.clone());
-    let arrived: Vec<(String, u64)> =
-        names.zip(after.iter().zip(&before).map(|(after, before)| after - before)).collect();
-    let mut ns = per(cpu, u64::from(repeat));
-    if let (Some(peer), Some(before)) = (&job.process, worked) {
-        let delivered = arrived.iter().map(|(_, count)| *count).min().unwrap_or(0);
+    let after = counts(standing)?;
+    let sent = u64::from(repeat);
+    let arrived: Vec<(String, u64, u64)> = standing.loads[load]
+        .arrivals
+        .iter()
+        .map(|arrival| {
+            let names: Vec<&str> =
+                arrival.sinks.iter().map(|sink| standing.sinks[*sink].interface.as_str()).collect();
+            let count = arrival.sinks.iter().map(|sink| after[*sink] - before[*sink]).sum();
+            (names.join("+"), count, arrival.expected(sent))
+        })
+        .collect();
+    let mut ns = per(cpu, sent);
+    if let (Some(peer), Some(before)) = (&standing.process, worked) {
+        let delivered = arrived.iter().map(|(_, count, _)| *count).min().unwrap_or(0);
         ns += per(peer.cpu_ns()?.saturating_sub(before), delivered);
     }
     Ok(Sample {
         ns,
-        wall_ns: per(u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX), u64::from(repeat)),
-        deferred_ns: per(put_off, u64::from(repeat)),
-        sent: u64::from(repeat),
+        wall_ns: per(u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX), sent),
+        deferred_ns: per(put_off, sent),
+        sent,
         arrived,
     })
 }
 
-fn counts(job: &mut Standing) -> Outcome<Vec<u64>> {
-    let Standing { stand, sinks, .. } = job;
+fn counts(standing: &mut Standing) -> Outcome<Vec<u64>> {
+    let Standing { stand, sinks, .. } = standing;
     sinks.iter().map(|sink| stand.count(sink)).collect()
 }
 
 /// Waits until a process has sent what was in its buffers: no frame for a tenth of a second.
-fn drain(job: &mut Standing) -> Outcome<()> {
+fn drain(standing: &mut Standing, load: usize) -> Outcome<()> {
     let begun = Instant::now();
-    let mut last = counts(job)?;
+    let mut last = counts(standing)?;
     while begun.elapsed() < DRAIN {
         std::thread::sleep(Duration::from_millis(100));
-        let now = counts(job)?;
+        let now = counts(standing)?;
         if now == last {
             return Ok(());
         }
         last = now;
     }
-    Err(Failure::new(job.job.name, format!("still sending {} s after the last frame", DRAIN.as_secs())))
+    let name = &standing.loads[load].name;
+    Err(Failure::new(name, format!("still sending {} s after the last frame", DRAIN.as_secs())))
 }
 
 /// A quotient for tables; `f64` keeps 15 digits of either.

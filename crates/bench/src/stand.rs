@@ -238,6 +238,14 @@ impl Stand {
         })
     }
 
+    /// An `ARRAY` of one value.
+    ///
+    /// # Errors
+    /// The system call failed.
+    pub fn array(&mut self, value_octets: u32) -> Outcome<MapFd> {
+        Ok(self.sys.map_create(&map(MapKind::ARRAY, value_octets, "bench_array"))?)
+    }
+
     /// The number of an interface.
     ///
     /// # Errors
