@@ -3,10 +3,12 @@
 //! Never refuses anything, and never guesses: a link's speed is not known here, so nothing is said of
 //! monitors that might be too slow for what feeds them.
 
+mod rules;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
-use rules::form::{Action, Step, Test};
+use ::rules::form::{Action, Step, Test};
 
 use crate::model::Model;
 use crate::plan::{Attach, Hook, Origin, Plan, PortId, Role, SIDES_MAX, Sink};
@@ -23,7 +25,7 @@ pub struct Advice {
     pub at: Option<Origin>,
     /// What was found.
     pub what: String,
-    /// Why it matters.
+    /// Why it matters; empty where `what` says it.
     pub why: String,
     /// What to do about it.
     pub cure: String,
@@ -34,7 +36,11 @@ impl fmt::Display for Advice {
         if let Some(at) = &self.at {
             write!(f, "{at}: ")?;
         }
-        writeln!(f, "advice: {}: {}", self.what, self.why)?;
+        write!(f, "advice: {}", self.what)?;
+        match self.why.is_empty() {
+            true => writeln!(f)?,
+            false => writeln!(f, ": {}", self.why)?,
+        }
         writeln!(f, "help: {}", self.cure)
     }
 }
@@ -160,14 +166,14 @@ pub(crate) fn unused_ports(model: &Model, places: &BTreeMap<String, Origin>) -> 
     places.keys().filter(unused).map(say).collect()
 }
 
-/// A watched interface that `[ports]` does not name, but almost.
+/// An interface that `[ports]` does not name, but almost.
 pub(crate) fn near_port(
     model: &Model,
     id: PortId,
     places: &BTreeMap<String, Origin>,
     at: &Origin,
 ) -> Option<Advice> {
-    if !matches!(model.role(id), Some((Role::Watched, _))) {
+    if !matches!(model.role(id), Some((Role::Watched | Role::Monitor, _))) {
         return None;
     }
     let name = &model.port(id).name;
@@ -182,6 +188,8 @@ pub(crate) fn near_port(
         cure: format!("write \"{near}\" if that is meant"),
     })
 }
+
+pub(crate) use rules::advise as advise_rules;
 
 #[cfg(test)]
 mod tests {

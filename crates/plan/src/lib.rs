@@ -15,6 +15,7 @@ pub mod model;
 pub mod names;
 pub mod plan;
 mod problem;
+pub mod rule_files;
 pub mod text;
 pub mod units;
 
@@ -23,40 +24,93 @@ pub use diff::{Diff, diff};
 pub use eval::eval;
 pub use problem::{PROBLEMS_MAX, Problem, Problems, Refusal, listed, shown, utf8};
 
+pub use rule_files::{Files, RuleFile, no_files};
+
 use std::collections::BTreeMap;
 
-use plan::Plan;
+use plan::{Direction, HookId, Plan};
 
-/// The plan that a text asks for, and what is worth knowing about it. The text is a config, or the
-/// canonical text of a plan, which begins with a line `plan 1`.
+/// What a text asks for.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// The plan.
+    pub plan: Plan,
+    /// What is worth knowing about it.
+    pub advice: Vec<Advice>,
+    /// The rule files that it names, by name.
+    pub rule_files: Vec<RuleFile>,
+    /// Where the rules of each set were written, by hook and in the order of its sets. Empty for a plan.
+    pub worded: BTreeMap<HookId, Vec<Worded>>,
+}
+
+/// Where the rules of a set were written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Worded {
+    /// Index into [`Compiled::rule_files`].
+    pub file: usize,
+    /// For each rule of the set its index in the file's rules.
+    pub rules: Vec<u32>,
+}
+
+/// The plan that a text asks for, and what is worth knowing about it. The text is a config that names no rule
+/// file, or the canonical text of a plan, which begins with a line `plan 1`.
 ///
 /// # Errors
 /// Everything that is wrong with the text, with positions. `file` only names it.
 pub fn compile(file: &str, text: &str) -> Result<(Plan, Vec<Advice>), Problems> {
+    compile_with(file, text, &no_files).map(|compiled| (compiled.plan, compiled.advice))
+}
+
+/// The same of a text that may name rule files, which `files` hands over.
+///
+/// # Errors
+/// Everything that is wrong with the text and with the files that it names, with positions.
+pub fn compile_with(file: &str, text: &str, files: &Files<'_>) -> Result<Compiled, Problems> {
     if text::is_plan(text) {
         let plan = text::parse_named(file, text)?;
         let advice = advice::advise(&plan, &BTreeMap::new());
-        return Ok((plan, advice));
+        return Ok(Compiled { plan, advice, rule_files: Vec::new(), worded: BTreeMap::new() });
     }
     let mut report = problem::Report::new(text);
     let drafts = config::drafts(text, &mut report);
-    let expanded = plan::devices::expand(file, &drafts, &mut report);
+    let rule_files = rule_files::load(file, &drafts, files, &mut report);
+    let expanded = plan::devices::expand(file, &drafts, &rule_files, &mut report);
     let places = drafts.ports.iter().map(|port| {
         let name = &port.name;
         (name.value.clone(), report.origin(file, name.span.start))
     });
     let mut places: BTreeMap<_, _> = places.collect();
     let mut advice = advice::unused_ports(&expanded.model, &places);
-    for (id, span) in &expanded.implied {
+    for (id, origin) in &expanded.implied {
         let name = &expanded.model.port(*id).name;
-        let origin = report.origin(file, span.start);
-        advice.extend(advice::near_port(&expanded.model, *id, &places, &origin));
-        places.insert(name.clone(), origin);
+        advice.extend(advice::near_port(&expanded.model, *id, &places, origin));
+        places.insert(name.clone(), origin.clone());
     }
     report.finish(file)?;
     // Capacities on other ports were refused above, where their place is known.
     let plan = expanded.model.plan().expect("expand() reports each capacity that stands on no monitor port");
+    let rule_files: Vec<RuleFile> = rule_files.into_read().collect();
+    let worded = worded(&plan, &rule_files, expanded.worded);
     advice.extend(advice::advise(&plan, &places));
+    advice.extend(advice::advise_rules(&plan, &rule_files, &worded));
     advice.sort_by(|x, y| x.at.cmp(&y.at));
-    Ok((plan, advice))
+    Ok(Compiled { plan, advice, rule_files, worded })
+}
+
+/// Puts what is known by the names of ports under the ids of hooks.
+fn worded(
+    plan: &Plan,
+    rule_files: &[RuleFile],
+    written: Vec<plan::steering::Worded>,
+) -> BTreeMap<HookId, Vec<Worded>> {
+    let key = |hook: &plan::Hook| (plan.port(hook.at.port).name.as_str(), hook.at.direction);
+    let hooks: BTreeMap<(&str, Direction), HookId> = plan.hooks().map(|(id, hook)| (key(hook), id)).collect();
+    let mut worded: BTreeMap<HookId, Vec<Worded>> = BTreeMap::new();
+    for set in written {
+        let hook = hooks[&(set.port.as_str(), set.direction)];
+        let file = rule_files.iter().position(|file| file.written == set.file);
+        let file = file.expect("a set is made of a file that was read");
+        worded.entry(hook).or_default().push(Worded { file, rules: set.rules });
+    }
+    worded
 }

@@ -5,6 +5,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use rules::pf::Remark;
+
 use crate::plan::Origin;
 
 /// The most problems that one list holds; the rest are counted.
@@ -13,6 +15,8 @@ pub const PROBLEMS_MAX: usize = 200;
 /// One thing that is wrong, and what to do about it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Problem {
+    /// The file, where it is another than the one that was checked: one that this one names.
+    pub file: Option<String>,
     /// Octets of the text that it is about.
     pub span: Range<usize>,
     /// Line, from 1.
@@ -25,7 +29,8 @@ pub struct Problem {
     pub help: String,
 }
 
-/// Everything that is wrong with one text, in order of position. Never empty.
+/// Everything that is wrong with one text, in order of position, and then with the files that it names.
+/// Never empty.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Problems {
     /// The file as the user named it.
@@ -38,8 +43,8 @@ pub struct Problems {
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Problem { line, column, what, help, .. } in &self.list {
-            writeln!(f, "{}:{line}:{column}: {what}", self.file)?;
+        for Problem { file, line, column, what, help, .. } in &self.list {
+            writeln!(f, "{}:{line}:{column}: {what}", file.as_ref().unwrap_or(&self.file))?;
             writeln!(f, "help: {help}")?;
         }
         if self.more > 0 {
@@ -74,29 +79,92 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// A text and where its lines begin.
+pub(crate) struct Lines<'t> {
+    text: &'t str,
+    /// The first is 0.
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    pub(crate) fn new(text: &'t str) -> Self {
+        let starts = text.bytes().enumerate().filter(|(_, octet)| *octet == b'\n').map(|(at, _)| at + 1);
+        Self { text, starts: std::iter::once(0).chain(starts).collect() }
+    }
+
+    /// Line and column of an octet, from 1. A byte order mark takes no column.
+    pub(crate) fn position(&self, offset: usize) -> (u32, u32) {
+        let offset = offset.min(self.text.len());
+        let line = self.starts.partition_point(|start| *start <= offset);
+        let start = self.starts[line - 1];
+        let before = &self.text.as_bytes()[start..offset];
+        let marks = usize::from(start == 0 && before.starts_with("\u{feff}".as_bytes()));
+        let characters = before.iter().filter(|octet| **octet & 0xc0 != 0x80).count() - marks;
+        (saturate(line), saturate(characters + 1))
+    }
+}
+
 /// Gathers problems while a text is read.
 pub(crate) struct Report<'t> {
-    text: &'t str,
-    /// Where each line begins; the first is 0.
-    line_starts: Vec<usize>,
+    lines: Lines<'t>,
     problems: Vec<Problem>,
     more: usize,
 }
 
 impl<'t> Report<'t> {
     pub(crate) fn new(text: &'t str) -> Self {
-        let starts = text.bytes().enumerate().filter(|(_, octet)| *octet == b'\n').map(|(at, _)| at + 1);
-        Self { text, line_starts: std::iter::once(0).chain(starts).collect(), problems: Vec::new(), more: 0 }
+        Self { lines: Lines::new(text), problems: Vec::new(), more: 0 }
+    }
+
+    /// What the text has at a place, as far as there is such a place.
+    pub(crate) fn raw(&self, span: Range<usize>) -> Option<&'t str> {
+        self.lines.text.get(span)
     }
 
     /// Notes a problem with the octets of `span`.
     pub(crate) fn add(&mut self, span: Range<usize>, what: impl Into<String>, help: impl Into<String>) {
+        // Places take time to find, and of what is only counted nobody asks for one.
+        let place = if self.is_full() { (0, 0) } else { self.position(span.start) };
+        self.note(None, span, place, what.into(), help.into());
+    }
+
+    /// Notes a problem with the octets of `span` in another file.
+    pub(crate) fn add_in(
+        &mut self,
+        (file, lines): (&str, &Lines<'_>),
+        span: Range<usize>,
+        what: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        let place = if self.is_full() { (0, 0) } else { lines.position(span.start) };
+        self.note(Some(file), span, place, what.into(), help.into());
+    }
+
+    /// Notes what was found wrong with a rule file.
+    pub(crate) fn add_remark(&mut self, remark: &Remark) {
+        let help = remark.flaw.help.clone().unwrap_or_else(|| "docs/pf.md has the whole language".to_owned());
+        let (what, span) = (remark.flaw.what.clone(), remark.flaw.span.clone());
+        self.note(Some(&remark.file), span, (remark.line, remark.column), what, help);
+    }
+
+    /// Counts problems that were found and not kept.
+    pub(crate) fn add_more(&mut self, more: usize) {
+        self.more += more;
+    }
+
+    fn note(
+        &mut self,
+        file: Option<&str>,
+        span: Range<usize>,
+        (line, column): (u32, u32),
+        what: String,
+        help: String,
+    ) {
         if self.is_full() {
             self.more += 1;
             return;
         }
-        let (line, column) = self.position(span.start);
-        let problem = Problem { span, line, column, what: what.into(), help: help.into() };
+        let problem = Problem { file: file.map(str::to_owned), span, line, column, what, help };
         // Deep nesting that breaks off is reported once for each level.
         if self.problems.last() != Some(&problem) {
             self.problems.push(problem);
@@ -117,15 +185,9 @@ impl<'t> Report<'t> {
         if self.is_full() { None } else { nearest(word, known) }
     }
 
-    /// Line and column of an octet, from 1. A byte order mark takes no column.
+    /// Line and column of an octet, from 1.
     pub(crate) fn position(&self, offset: usize) -> (u32, u32) {
-        let offset = offset.min(self.text.len());
-        let line = self.line_starts.partition_point(|start| *start <= offset);
-        let start = self.line_starts[line - 1];
-        let before = &self.text.as_bytes()[start..offset];
-        let marks = usize::from(start == 0 && before.starts_with("\u{feff}".as_bytes()));
-        let characters = before.iter().filter(|octet| **octet & 0xc0 != 0x80).count() - marks;
-        (saturate(line), saturate(characters + 1))
+        self.lines.position(offset)
     }
 
     /// The place of an octet, for people and counters to refer to.
@@ -139,7 +201,8 @@ impl<'t> Report<'t> {
         if self.problems.is_empty() {
             return Ok(());
         }
-        self.problems.sort_by_key(|problem| (problem.span.start, problem.span.end));
+        let place = |problem: &Problem| (problem.file.clone(), problem.span.start, problem.span.end);
+        self.problems.sort_by_key(place);
         Err(Problems { file: file.to_owned(), list: self.problems, more: self.more })
     }
 }

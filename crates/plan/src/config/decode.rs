@@ -6,8 +6,8 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{At, Draft, Drafts, Name, Port, PortDraft, TEXT_MAX, device, keys};
-use crate::model::{Nonsense, RULES_MAX};
+use super::{At, DEVICES_MAX, Draft, Drafts, Name, Port, PortDraft, TEXT_MAX, device, keys};
+use crate::model::Nonsense;
 use crate::names;
 use crate::plan::{Attach, Queue};
 use crate::problem::{Report, listed, nearest, shown};
@@ -119,8 +119,8 @@ impl Decoder<'_, '_> {
                 self.report.add(value.span(), format!("{} is no device", a(value.get_ref())), help);
                 continue;
             };
-            if drafts.len() == RULES_MAX {
-                let full = Nonsense::TooMany { what: "devices", most: RULES_MAX };
+            if drafts.len() == DEVICES_MAX {
+                let full = Nonsense::TooMany { what: "devices", most: DEVICES_MAX };
                 self.report.add(value.span(), full.to_string(), full.help());
                 break;
             }

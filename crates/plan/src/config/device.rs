@@ -9,23 +9,23 @@ use toml::de::{DeTable, DeValue};
 use wire::Vlan;
 
 use super::decode::{Decoder, a, entries};
-use super::{At, Device, Draft, Inputs, Kind, Name, Pair, Ways, keys};
+use super::{At, Device, Draft, Inputs, Kind, Name, Pair, Ways, distributor, keys};
 use crate::names;
 use crate::plan::Role;
 use crate::problem::{listed, nearest, shown};
 
-type Value<'i> = Spanned<DeValue<'i>>;
+pub(super) type Value<'i> = Spanned<DeValue<'i>>;
 
 /// Reads a device as far as it can be read.
 pub(super) fn draft(decoder: &mut Decoder<'_, '_>, table: &DeTable<'_>, header: Range<usize>) -> Draft {
     let entries = entries(table);
-    let mut reader = Reader { decoder, header: header.clone(), entries, uses: Vec::new() };
+    let mut reader = Reader { decoder, header: header.clone(), entries, uses: Vec::new(), rules: None };
     let name = reader.name();
     let kind = reader.kind();
     let device = kind.and_then(|kind| reader.rest(kind, name.as_ref(), &header));
     // A device without a name still has ports to look up; an empty name is no one's.
     let name = name.unwrap_or(At { value: String::new(), span: header.clone() });
-    Draft { name, header, uses: reader.uses, device }
+    Draft { name, header, uses: reader.uses, rules: reader.rules, device }
 }
 
 /// VLANs that frames can be in: 0 to 4094.
@@ -33,28 +33,29 @@ const VLANS_MAX: usize = 4095;
 
 /// What a list of names may hold.
 #[derive(Clone, Copy)]
-enum Count {
+pub(super) enum Count {
     Exactly(usize),
     OneOrMore,
 }
 
-struct Reader<'a, 'i, 'd, 'r, 't> {
-    decoder: &'d mut Decoder<'r, 't>,
-    header: Range<usize>,
+pub(super) struct Reader<'a, 'i, 'd, 'r, 't> {
+    pub(super) decoder: &'d mut Decoder<'r, 't>,
+    pub(super) header: Range<usize>,
     entries: Vec<(Name, &'a Value<'i>)>,
     uses: Vec<(Name, Role)>,
+    pub(super) rules: Option<Name>,
 }
 
 impl<'a, 'i> Reader<'a, 'i, '_, '_, '_> {
-    fn problem(&mut self, span: Range<usize>, what: impl Into<String>, help: impl Into<String>) {
+    pub(super) fn problem(&mut self, span: Range<usize>, what: impl Into<String>, help: impl Into<String>) {
         self.decoder.report.add(span, what, help);
     }
 
-    fn key(&self, key: &str) -> Option<&'a Value<'i>> {
+    pub(super) fn key(&self, key: &str) -> Option<&'a Value<'i>> {
         self.entries.iter().find(|(name, _)| name.value == key).map(|(_, value)| *value)
     }
 
-    fn needed(&mut self, key: &str, example: &str) -> Option<&'a Value<'i>> {
+    pub(super) fn needed(&mut self, key: &str, example: &str) -> Option<&'a Value<'i>> {
         let value = self.key(key);
         if value.is_none() {
             self.problem(
@@ -116,7 +117,8 @@ impl<'a, 'i> Reader<'a, 'i, '_, '_, '_> {
             "span-regeneration" => self.span_regeneration(),
             "link-aggregator" => self.link_aggregator(),
             "bond" => self.bond(),
-            _ => self.watch(),
+            "watch" => self.watch(),
+            _ => distributor::read(self),
         };
         Some(Device { name: name?.clone(), header: header.clone(), vlans: vlans.ok()?, kind: kind? })
     }
@@ -227,7 +229,7 @@ impl<'a, 'i> Reader<'a, 'i, '_, '_, '_> {
         Some(Kind::Watch { interfaces: interfaces?, direction: direction?, monitors: monitors? })
     }
 
-    fn ways(&mut self, value: &Value<'_>) -> Option<Ways> {
+    pub(super) fn ways(&mut self, value: &Value<'_>) -> Option<Ways> {
         let word = self.decoder.string(value, "`direction`", "\"both\"")?;
         match word.value.as_str() {
             "rx" => Some(Ways::Rx),
@@ -260,7 +262,7 @@ impl<'a, 'i> Reader<'a, 'i, '_, '_, '_> {
         links.collect::<Vec<_>>().into_iter().collect()
     }
 
-    fn link(&mut self, value: &Value<'_>) -> Option<Pair> {
+    pub(super) fn link(&mut self, value: &Value<'_>) -> Option<Pair> {
         self.pair(value, "link", "two network ports", Role::Network)
     }
 
@@ -324,7 +326,13 @@ impl<'a, 'i> Reader<'a, 'i, '_, '_, '_> {
     }
 
     /// Names of ports, each once.
-    fn ports(&mut self, value: &Value<'_>, key: &str, count: Count, role: Role) -> Option<Vec<Name>> {
+    pub(super) fn ports(
+        &mut self,
+        value: &Value<'_>,
+        key: &str,
+        count: Count,
+        role: Role,
+    ) -> Option<Vec<Name>> {
         let list = self.list(value, key, "ports", "[\"a\", ...]")?;
         let names: Vec<Option<Name>> = list.iter().map(|value| self.port(value, role)).collect();
         let mut seen = BTreeSet::new();
@@ -356,7 +364,7 @@ impl<'a, 'i> Reader<'a, 'i, '_, '_, '_> {
         names.filter(|_| !twice)
     }
 
-    fn port(&mut self, value: &Value<'_>, role: Role) -> Option<Name> {
+    pub(super) fn port(&mut self, value: &Value<'_>, role: Role) -> Option<Name> {
         let name = self.decoder.string(value, "a port", "\"a\"")?;
         self.uses.push((name.clone(), role));
         Some(name)

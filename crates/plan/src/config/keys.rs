@@ -1,7 +1,7 @@
 //! The keys and kinds of a config: what each kind takes, and what to say of those it does not.
 
 /// Kinds of device that this release has, with the keys that each takes beside [`COMMON`].
-pub(super) const KINDS: [(&str, &[&str]); 8] = [
+pub(super) const KINDS: [(&str, &[&str]); 9] = [
     ("tap", &["link", "monitors"]),
     ("port-aggregator", &["link", "monitors"]),
     ("dual-port-aggregator", &["link", "monitors"]),
@@ -10,13 +10,20 @@ pub(super) const KINDS: [(&str, &[&str]); 8] = [
     ("link-aggregator", &["links", "spans", "monitors"]),
     ("bond", &["spans", "interface"]),
     ("watch", &["interfaces", "direction", "monitors"]),
+    ("distributor", &["link", "spans", "directions", "interfaces", "direction", "rules", "copy"]),
 ];
 
 /// Kinds that are described and not in this release.
-pub(super) const LATER: [&str; 3] = ["matrix", "distributor", "hub"];
+pub(super) const LATER: [&str; 2] = ["matrix", "hub"];
 
 /// Keys that every device takes.
 pub(super) const COMMON: [&str; 3] = ["name", "kind", "vlans"];
+
+/// Keys of a `[[device.copy]]`.
+pub(super) const COPY: [&str; 5] = ["match", "to", "balance", "weights", "inner"];
+
+/// Keys of an entry of `directions`.
+pub(super) const WAYS: [&str; 2] = ["in", "out"];
 
 /// Keys of an entry of `[ports]`.
 pub(super) const PORT: [&str; 4] = ["interface", "rate", "buffer", "attach"];

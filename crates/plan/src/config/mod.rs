@@ -5,18 +5,24 @@
 
 mod decode;
 mod device;
+mod distributor;
 mod keys;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use rules::form::{Method, Test};
 use wire::Vlan;
 
 use crate::plan::{Attach, Queue, Role, devices};
 use crate::problem::{Problems, Report};
+use crate::rule_files::{self, Files};
 
 /// The longest config, octets.
 pub const TEXT_MAX: usize = 1 << 20;
+
+/// The most devices of one config.
+pub const DEVICES_MAX: usize = 1024;
 
 /// A value and the octets it came from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -135,6 +141,80 @@ pub enum Kind {
         /// Where to.
         monitors: Vec<Name>,
     },
+    /// `distributor`: rules choose the sensor.
+    Distributor {
+        /// What is looked at.
+        from: Tapped,
+        /// By which rules.
+        by: Steering,
+    },
+}
+
+/// What a distributor looks at.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Tapped {
+    /// A link.
+    Link(Pair),
+    /// SPAN ports.
+    Spans {
+        /// Their names.
+        spans: Vec<Name>,
+        /// What pf rules call their frames.
+        directions: Vec<Called>,
+    },
+    /// Interfaces of this host.
+    Watched {
+        /// Names of ports or of Linux interfaces.
+        interfaces: Vec<Name>,
+        /// Which way.
+        direction: Ways,
+    },
+}
+
+/// An entry of `directions`: SPAN ports that carry the two directions of one interface elsewhere.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Called {
+    /// What pf rules call that interface.
+    pub name: Name,
+    /// The SPAN port of the frames that enter by it.
+    pub entering: Option<Name>,
+    /// The SPAN port of the frames that leave by it.
+    pub leaving: Option<Name>,
+}
+
+/// By which rules a distributor chooses.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Steering {
+    /// Those of a pf file.
+    Rules(Name),
+    /// Each `[[device.copy]]`, in the order of the file.
+    Copies(Vec<CopyEntry>),
+}
+
+/// A `[[device.copy]]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CopyEntry {
+    /// Where it begins.
+    pub header: Range<usize>,
+    /// The expression, where one is given.
+    pub expression: Option<Name>,
+    /// What it means.
+    pub test: Test,
+    /// Where to.
+    pub to: Vec<Name>,
+    /// How one of them is chosen; `None`: all of them.
+    pub balance: Option<Balanced>,
+}
+
+/// How one of several monitors is chosen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Balanced {
+    /// By what.
+    pub method: Method,
+    /// For each monitor its share.
+    pub weights: Vec<u8>,
+    /// Whether the innermost addresses decide.
+    pub inner: bool,
 }
 
 /// What a link aggregator aggregates.
@@ -164,6 +244,8 @@ pub(crate) struct Draft {
     pub(crate) header: Range<usize>,
     /// Every port it names, and as what.
     pub(crate) uses: Vec<(Name, Role)>,
+    /// The pf file that it names.
+    pub(crate) rules: Option<Name>,
     /// The whole, where nothing is missing.
     pub(crate) device: Option<Device>,
 }
@@ -188,17 +270,19 @@ pub fn kinds() -> impl Iterator<Item = &'static str> {
 /// Every key of a config, some more than once.
 pub fn keys() -> impl Iterator<Item = &'static str> {
     let of_kinds = keys::KINDS.iter().flat_map(|(_, keys)| keys.iter());
-    keys::TOP.iter().chain(&keys::PORT).chain(&keys::COMMON).chain(of_kinds).copied()
+    let nested = keys::COPY.iter().chain(&keys::WAYS);
+    keys::TOP.iter().chain(&keys::PORT).chain(&keys::COMMON).chain(of_kinds).chain(nested).copied()
 }
 
-/// Reads a config.
+/// Reads a config, and the rule files that it names.
 ///
 /// # Errors
-/// Everything that is wrong with it: syntax, keys, types, names, roles, copies, limits.
-pub fn parse(file_name: &str, text: &str) -> Result<Config, Problems> {
+/// Everything that is wrong with it: syntax, keys, types, names, rules, roles, copies, limits.
+pub fn parse(file_name: &str, text: &str, files: &Files<'_>) -> Result<Config, Problems> {
     let mut report = Report::new(text);
     let drafts = decode::drafts(text, &mut report);
-    let _ = devices::expand(file_name, &drafts, &mut report);
+    let rule_files = rule_files::load(file_name, &drafts, files, &mut report);
+    let _ = devices::expand(file_name, &drafts, &rule_files, &mut report);
     report.finish(file_name)?;
     Ok(Config {
         ports: drafts.ports.into_iter().filter_map(|draft| draft.port).collect(),

@@ -3,26 +3,31 @@
 //!
 //! Never parses and never prints; [`Model::plan`] is the only way out.
 
+mod hook;
 mod nonsense;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rules::form::{Action, CopyIndex, Program, RuleId, Step, Test};
+use rules::form::{CHOICES_MAX, Method, RuleId, Test, WEIGHT_MAX};
 use wire::{LinkType, Vlan};
 
 use crate::names;
-use crate::plan::{
-    Attach, Copy, Direction, Hook, Pass, Plan, Point, Port, PortId, Queue, Role, Rule, Sink, SinkId,
-};
+use crate::plan::{Attach, Direction, Plan, Point, Port, PortId, Queue, Role, Rule, Sink, SinkId};
 
+use hook::Judging;
+pub use hook::{NewRuling, NewSet, Ruling, To};
 pub use nonsense::Nonsense;
 
 /// The most ports of one plan: ids have 16 bits, and each port may have two hooks.
 pub const PORTS_MAX: usize = 1024;
 /// The most rules of one plan.
-pub const RULES_MAX: usize = 1024;
-/// The most copies of one plan, counted by hook: bounds every table that is indexed by 16 bits.
-pub const COPIES_MAX: usize = 8192;
+pub const RULES_MAX: usize = 65_536;
+/// The most copies of one plan, counted by hook.
+pub const COPIES_MAX: usize = 131_072;
+/// The most copies of one hook: they are numbered by 16 bits.
+pub const HOOK_COPIES_MAX: usize = 65_536;
+/// The most different ways of balancing in one plan, counted by hook: each holds a table of 64 KiB.
+pub const SPREADS_MAX: usize = 512;
 
 /// A port before its role is known.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -72,7 +77,7 @@ impl Selector {
         if ids.is_empty() { Err(Nonsense::SelectsNothing) } else { Ok(Self::Vlans(ids)) }
     }
 
-    fn test(&self) -> Test {
+    pub(crate) fn test(&self) -> Test {
         match self {
             Self::All => Test::Always,
             Self::Vlans(ids) => Test::Vlan(ids.clone()),
@@ -122,17 +127,45 @@ pub struct Source {
     pub selector: Selector,
 }
 
+/// Several monitors of which each frame goes to one.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Balance {
+    method: Method,
+    choices: Vec<(PortId, u8)>,
+    inner: bool,
+}
+
+impl Balance {
+    /// A balance between monitors by weight. One that is named twice weighs what both say.
+    ///
+    /// # Errors
+    /// More monitors than [`CHOICES_MAX`], or none; a weight of 0 or above [`WEIGHT_MAX`].
+    pub fn new(method: Method, weights: &[(PortId, u8)], inner: bool) -> Result<Self, Nonsense> {
+        let mut choices: Vec<(PortId, u8)> = Vec::new();
+        for (port, weight) in weights {
+            match choices.iter_mut().find(|(known, _)| known == port) {
+                Some((_, sum)) => *sum = sum.saturating_add(*weight),
+                None => choices.push((*port, *weight)),
+            }
+        }
+        if choices.len() > CHOICES_MAX || choices.is_empty() {
+            return Err(Nonsense::TooMany { what: "monitors to balance between", most: CHOICES_MAX });
+        }
+        if choices.iter().any(|(_, weight)| !(1..=WEIGHT_MAX).contains(weight)) {
+            return Err(Nonsense::Weight);
+        }
+        Ok(Self { method, choices, inner })
+    }
+
+    fn ports(&self) -> impl Iterator<Item = PortId> + '_ {
+        self.choices.iter().map(|(port, _)| *port)
+    }
+}
+
 /// A port with the role it was given, and the rule that gave it.
 struct Claimed {
     port: NewPort,
     role: Option<(Role, RuleId)>,
-}
-
-/// A copy at one hook.
-struct Wanted {
-    rule: RuleId,
-    selector: Selector,
-    to: PortId,
 }
 
 /// What is wanted, so far.
@@ -144,9 +177,12 @@ pub struct Model {
     rules: Vec<Rule>,
     /// The other end of each network port's link.
     peers: BTreeMap<PortId, PortId>,
-    /// What is copied at each point, in the order in which it was asked for.
-    copies: BTreeMap<Point, Vec<Wanted>>,
-    count: usize,
+    /// What is done at each point.
+    judged: BTreeMap<Point, Judging>,
+    /// Copies at all points.
+    copies: usize,
+    /// Balances at all points.
+    spreads: usize,
 }
 
 impl Model {
@@ -206,7 +242,7 @@ impl Model {
     /// # Errors
     /// A label that is taken, or one rule too many.
     pub fn add_rule(&mut self, rule: Rule) -> Result<RuleId, Nonsense> {
-        let full = Nonsense::TooMany { what: "devices", most: RULES_MAX };
+        let full = Nonsense::TooMany { what: "rules", most: RULES_MAX };
         let id = u32::try_from(self.rules.len()).map_err(|_| full.clone())?;
         if self.rules.len() == RULES_MAX {
             return Err(full);
@@ -255,36 +291,89 @@ impl Model {
     /// # Errors
     /// A source or a sink of another role, the same copy twice, or one copy too many.
     pub fn add_copy(&mut self, rule: RuleId, source: &Source, to: PortId) -> Result<(), Nonsense> {
-        let (port, wants) = (self.ports[usize::from(to.0)].port.name.clone(), Role::Monitor);
-        match self.role(to) {
-            Some((Role::Monitor | Role::Virtual, _)) => {}
-            Some((has, by)) => return Err(Nonsense::Role { port, has, by: self.rule(by).clone(), wants }),
-            None => self.claim(to, Role::Monitor, rule)?,
-        }
         for point in source.place.points() {
-            self.claim(point.port, source.place.role(), rule)?;
-            if self.count == COPIES_MAX {
-                return Err(Nonsense::TooMany { what: "copies", most: COPIES_MAX });
-            }
-            let same = |copy: &&Wanted| copy.to == to && copy.selector == source.selector;
-            if let Some(same) = self.copies.get(&point).and_then(|there| there.iter().find(same)) {
-                let (from, by) = (self.port(point.port).name.clone(), self.rule(same.rule).clone());
-                return Err(Nonsense::SameCopy { from, to: port, by });
-            }
-            let wanted = Wanted { rule, selector: source.selector.clone(), to };
-            self.copies.entry(point).or_default().push(wanted);
-            self.count += 1;
+            self.add_step(rule, (source.place, point), source.selector.test(), &To::One(to))?;
         }
         Ok(())
     }
 
-    /// The plan that makes it so. Ports without a role are left out: no rule uses them.
+    /// Adds a step at one point of a place: frames that meet a test go to somebody.
+    ///
+    /// # Errors
+    /// As [`Self::add_copy`]; and too many ways of balancing.
+    pub fn add_step(
+        &mut self,
+        rule: RuleId,
+        (place, point): (Place, Point),
+        when: Test,
+        to: &To,
+    ) -> Result<(), Nonsense> {
+        to.ports().into_iter().try_for_each(|port| self.claim_sink(rule, port))?;
+        self.claim(point.port, place.role(), rule)?;
+        if let Some(same) = self.judged.get(&point).and_then(|there| there.same(&when, to)) {
+            let sink = to.ports().first().map(|port| self.port(*port).name.clone()).unwrap_or_default();
+            let (from, by) = (self.port(point.port).name.clone(), self.rule(same).clone());
+            return Err(Nonsense::SameCopy { from, to: sink, by });
+        }
+        self.count(point, |judging| judging.add_step(rule, when, to.clone()))
+    }
+
+    /// Adds a set of rules of which one decides, at one point of a place.
+    ///
+    /// # Errors
+    /// A source or a sink of another role, or too many copies or ways of balancing.
+    pub fn add_set(
+        &mut self,
+        by: RuleId,
+        (place, point): (Place, Point),
+        set: NewSet,
+    ) -> Result<(), Nonsense> {
+        self.claim(point.port, place.role(), by)?;
+        for ruling in &set.rulings {
+            if let Ruling::Pass(to) = &ruling.verdict {
+                to.ports().into_iter().try_for_each(|port| self.claim_sink(by, port))?;
+            }
+        }
+        self.count(point, |judging| judging.add_set(set))
+    }
+
+    /// Gives a port the role of a monitor, where it is not the virtual interface of a bond.
+    ///
+    /// # Errors
+    /// Where it has another.
+    pub fn claim_sink(&mut self, rule: RuleId, port: PortId) -> Result<(), Nonsense> {
+        match self.role(port) {
+            Some((Role::Virtual, _)) => Ok(()),
+            _ => self.claim(port, Role::Monitor, rule),
+        }
+    }
+
+    /// Changes what is done at a point, and counts what that adds.
+    fn count(&mut self, point: Point, change: impl FnOnce(&mut Judging)) -> Result<(), Nonsense> {
+        let there = self.judged.entry(point).or_default();
+        let (copies, spreads) = (there.copies(), there.spreads());
+        change(there);
+        self.copies += there.copies() - copies;
+        self.spreads += there.spreads() - spreads;
+        if there.copies() > HOOK_COPIES_MAX {
+            return Err(Nonsense::TooMany { what: "copies of one source", most: HOOK_COPIES_MAX });
+        }
+        if self.copies > COPIES_MAX {
+            return Err(Nonsense::TooMany { what: "copies", most: COPIES_MAX });
+        }
+        if self.spreads > SPREADS_MAX {
+            return Err(Nonsense::TooMany { what: "ways of balancing", most: SPREADS_MAX });
+        }
+        Ok(())
+    }
+
+    /// The plan that makes it so. Ports without a role and rules without a part in it are left out.
     ///
     /// # Errors
     /// Each port whose capacity makes no sense.
-    pub fn plan(self) -> Result<Plan, Vec<(PortId, Nonsense)>> {
+    pub fn plan(mut self) -> Result<Plan, Vec<(PortId, Nonsense)>> {
         let mut flaws = Vec::new();
-        let mut plan = Plan { rules: self.rules.clone(), ..Plan::default() };
+        let mut plan = Plan::default();
         let mut ids = BTreeMap::new();
         let mut sinks = BTreeMap::new();
         for (claimed, old) in self.ports.iter().zip(0u16..) {
@@ -312,49 +401,28 @@ impl Model {
         if !flaws.is_empty() {
             return Err(flaws);
         }
-        plan.hooks = self.hooks(&ids, &sinks);
-        Ok(plan)
-    }
-
-    /// One hook a point, in the order of ports: every end of a link has one, with copies or without.
-    fn hooks(mut self, ids: &BTreeMap<PortId, PortId>, sinks: &BTreeMap<PortId, SinkId>) -> Vec<Hook> {
+        // Every end of a link has a hook, with copies or without.
         for port in self.peers.keys() {
-            self.copies.entry(Point { port: *port, direction: Direction::In }).or_default();
+            self.judged.entry(Point { port: *port, direction: Direction::In }).or_default();
         }
-        let peers = &self.peers;
-        let hook = |(point, copies): (Point, Vec<Wanted>)| {
-            let pass = match (self.ports[usize::from(point.port.0)].role, peers.get(&point.port)) {
-                (Some((Role::Watched, _)), _) => Pass::Leave,
-                (_, Some(peer)) => Pass::To(BTreeSet::from([ids[peer]])),
-                (_, None) => Pass::To(BTreeSet::new()),
-            };
-            let step = |(copy, index): (&Wanted, u16)| Step {
-                rule: copy.rule,
-                when: copy.selector.test(),
-                then: Action::Copy(CopyIndex(index)),
-            };
-            Hook {
-                at: Point { port: ids[&point.port], direction: point.direction },
-                pass,
-                copies: copies.iter().map(|copy| Copy { rule: copy.rule, sink: sinks[&copy.to] }).collect(),
-                program: Program {
-                    steps: copies.iter().zip(0u16..).map(step).collect(),
-                    ..Program::default()
-                },
-            }
-        };
-        self.copies.into_iter().map(hook).collect()
+        let used: BTreeSet<RuleId> = self.judged.values().flat_map(Judging::rules).collect();
+        let rules: BTreeMap<RuleId, RuleId> = used.iter().copied().zip((0..).map(RuleId)).collect();
+        plan.rules = used.iter().map(|rule| self.rule(*rule).clone()).collect();
+        let names = hook::Names { model: &self, ports: &ids, sinks: &sinks, rules: &rules };
+        plan.hooks = self.judged.iter().map(|(point, judging)| names.hook(*point, judging)).collect();
+        Ok(plan)
     }
 }
 
-/// Tables of at most [`PORTS_MAX`] entries are indexed by 16 bits.
+/// Ports, and the copies and balances of a hook, are numbered by 16 bits.
 fn narrow(index: usize) -> u16 {
-    u16::try_from(index).expect("add_port keeps ports below PORTS_MAX")
+    u16::try_from(index).expect("add_port and count keep their tables within 2^16")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Pass;
 
     fn model(names: &[&str]) -> (Model, Vec<PortId>, RuleId) {
         let mut model = Model::default();

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use rules::form::WEIGHT_MAX;
+
 use crate::plan::{Role, Rule};
 use crate::problem::shown;
 
@@ -55,6 +57,8 @@ pub enum Nonsense {
         /// The other end of the link that it has.
         has: String,
     },
+    /// A weight that is none.
+    Weight,
     /// A selector that no frame meets.
     SelectsNothing,
     /// The same frames of the same source to the same sink twice.
@@ -88,6 +92,7 @@ impl fmt::Display for Nonsense {
             Self::TwoLinks { port, has } => {
                 write!(f, "port {} already is linked with {}", shown(port), shown(has))
             }
+            Self::Weight => write!(f, "a weight is 1 to {WEIGHT_MAX}"),
             Self::SelectsNothing => f.write_str("a list of no VLANs selects nothing"),
             Self::SameCopy { from, to, by } => {
                 write!(f, "{} already has these frames of {}, from {}", shown(to), shown(from), place(by))
@@ -111,6 +116,7 @@ impl Nonsense {
             Self::RateOnOther { .. } => "only monitor ports have a rate and a buffer: remove them",
             Self::LinkToItself => "name two different ports",
             Self::TwoLinks { .. } => "a port is in one link; several devices may share the same link",
+            Self::Weight => "a monitor of weight 2 gets twice as much as one of weight 1",
             Self::SelectsNothing => "name a VLAN, or leave `vlans` out to copy every frame",
             Self::SameCopy { .. } => "a monitor gets each frame once: remove one of the two",
         }
@@ -130,6 +136,8 @@ pub(crate) fn a(role: Role) -> &'static str {
 
 fn place(rule: &Rule) -> String {
     match &rule.origin {
+        // A rule that is called by its place, and not by the name of a device.
+        Some(origin) if rule.label.ends_with(&format!(":{}", origin.line)) => shown(&rule.label),
         Some(origin) => format!("device {} (line {})", shown(&rule.label), origin.line),
         None => format!("rule {}", shown(&rule.label)),
     }

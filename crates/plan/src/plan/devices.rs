@@ -8,11 +8,13 @@ use std::ops::Range;
 
 use rules::form::RuleId;
 
-use super::{Attach, Direction, PortId, Role, Rule};
+use super::steering::{Steered, Worded};
+use super::{Attach, Direction, Origin, PortId, Role, Rule};
 use crate::config::{Device, Draft, Drafts, Inputs, Kind, Name, Pair, Ways};
 use crate::model::{Model, NewPort, Nonsense, Place, Selector, Source};
 use crate::names;
-use crate::problem::{Report, shown};
+use crate::problem::{Lines, Report, shown};
+use crate::rule_files::{RuleFile, RuleFiles};
 
 /// What a name of the config stands for.
 #[derive(Clone, Copy)]
@@ -27,20 +29,38 @@ pub(crate) struct Expanded {
     pub(crate) model: Model,
     /// Where each port of `[ports]` with a capacity says so.
     pub(crate) rates: BTreeMap<PortId, Range<usize>>,
-    /// Watched interfaces that `[ports]` does not name, with where they stand.
-    pub(crate) implied: Vec<(PortId, Range<usize>)>,
+    /// Interfaces that `[ports]` does not name, with where they stand.
+    pub(crate) implied: Vec<(PortId, Origin)>,
+    /// Where the rules of each set of the plan were written.
+    pub(crate) worded: Vec<Worded>,
 }
 
 /// Expands what could be read; reports what makes no sense.
-pub(crate) fn expand(file: &str, drafts: &Drafts, report: &mut Report<'_>) -> Expanded {
-    let expanded = Expanded { model: Model::default(), rates: BTreeMap::new(), implied: Vec::new() };
-    let mut expander = Expander { file, report, expanded, known: BTreeMap::new(), full: false };
+pub(crate) fn expand(
+    file: &str,
+    drafts: &Drafts,
+    rule_files: &RuleFiles,
+    report: &mut Report<'_>,
+) -> Expanded {
+    let expanded =
+        Expanded { model: Model::default(), rates: BTreeMap::new(), implied: Vec::new(), worded: Vec::new() };
+    let mut expander = Expander {
+        file,
+        report,
+        expanded,
+        known: BTreeMap::new(),
+        full: false,
+        rule_files,
+        lines: BTreeMap::new(),
+        steered: Steered::default(),
+    };
     expander.ports(drafts);
     if expander.full {
         return expander.expanded;
     }
     let rules = expander.rules(drafts);
     expander.implied_ports(drafts, &rules);
+    expander.check_names(drafts);
     for (draft, rule) in drafts.devices.iter().zip(rules) {
         if let Some(rule) = rule.filter(|_| !expander.full) {
             expander.device(draft, rule);
@@ -50,18 +70,57 @@ pub(crate) fn expand(file: &str, drafts: &Drafts, report: &mut Report<'_>) -> Ex
     expander.expanded
 }
 
-struct Expander<'a, 't> {
-    file: &'a str,
-    report: &'a mut Report<'t>,
-    expanded: Expanded,
-    known: BTreeMap<String, Known>,
-    /// A bound was met, and reported: what follows would only breed echoes.
-    full: bool,
+/// Where something stands: in the config, or in a rule file.
+#[derive(Clone)]
+pub(super) enum Where<'a> {
+    Config(Range<usize>),
+    Rules(&'a RuleFile, Range<usize>),
 }
 
-impl Expander<'_, '_> {
+pub(super) struct Expander<'a, 't> {
+    pub(super) file: &'a str,
+    pub(super) report: &'a mut Report<'t>,
+    pub(super) expanded: Expanded,
+    known: BTreeMap<String, Known>,
+    /// A bound was met, and reported: what follows would only breed echoes.
+    pub(super) full: bool,
+    pub(super) rule_files: &'a RuleFiles,
+    /// The lines of rule files that something was said of, by what the config calls the file.
+    lines: BTreeMap<&'a str, Lines<'a>>,
+    pub(super) steered: Steered,
+}
+
+impl<'a> Expander<'a, '_> {
     fn refuse(&mut self, span: &Range<usize>, nonsense: &Nonsense) {
         self.report.add(span.clone(), nonsense.to_string(), nonsense.help());
+    }
+
+    /// Refuses something wherever it stands; a bound that was met ends it all.
+    pub(super) fn refuse_at(&mut self, at: &Where<'a>, nonsense: &Nonsense) {
+        self.wrong_at(at, nonsense.to_string(), nonsense.help());
+        self.full |= matches!(nonsense, Nonsense::TooMany { .. });
+    }
+
+    pub(super) fn wrong_at(&mut self, at: &Where<'a>, what: impl Into<String>, help: impl Into<String>) {
+        match at {
+            Where::Config(span) => self.report.add(span.clone(), what, help),
+            Where::Rules(..) if self.report.is_full() => self.report.add_more(1),
+            Where::Rules(file, span) => {
+                let lines = self.lines.entry(&file.written).or_insert_with(|| Lines::new(&file.text));
+                self.report.add_in((&file.shown, lines), span.clone(), what, help);
+            }
+        }
+    }
+
+    fn origin_of(&mut self, at: &Where<'a>) -> Origin {
+        match at {
+            Where::Config(span) => self.report.origin(self.file, span.start),
+            Where::Rules(file, span) => {
+                let lines = self.lines.entry(&file.written).or_insert_with(|| Lines::new(&file.text));
+                let (line, column) = lines.position(span.start);
+                Origin { file: file.shown.clone(), line, column }
+            }
+        }
     }
 
     fn ports(&mut self, drafts: &Drafts) {
@@ -118,7 +177,8 @@ impl Expander<'_, '_> {
         rules
     }
 
-    /// Interfaces that devices name and `[ports]` does not: those that a bond makes, those that are watched.
+    /// Interfaces that devices name and `[ports]` does not: those that a bond makes, those that are watched,
+    /// those that pf rules send copies to.
     /// Bonds first, so that a device may name the interface that a later one makes.
     fn implied_ports(&mut self, drafts: &Drafts, rules: &[Option<RuleId>]) {
         for (draft, rule) in drafts.devices.iter().zip(rules) {
@@ -128,9 +188,21 @@ impl Expander<'_, '_> {
                 }
                 match (role, rule) {
                     (Role::Virtual, Some(rule)) => self.virtual_port(name, *rule),
-                    (Role::Watched, Some(_)) => self.watched_port(name),
+                    (Role::Watched, Some(_)) => {
+                        self.interface_port(&name.value, &Where::Config(name.span.clone()));
+                    }
                     _ => {}
                 }
+            }
+        }
+        for name in drafts.devices.iter().filter_map(|draft| draft.rules.as_ref()) {
+            let Some(file) = self.rule_files.named(&name.value) else { continue };
+            let pools = file.parsed.rules.iter().filter_map(|rule| rule.dup_to.as_ref());
+            for target in pools.flat_map(|pool| &pool.targets) {
+                if self.full {
+                    return;
+                }
+                self.interface_port(&target.interface, &Where::Rules(file, target.span.clone()));
             }
         }
     }
@@ -147,7 +219,7 @@ impl Expander<'_, '_> {
             self.report.add(name.span.clone(), what, "choose a name that [ports] does not use");
             self.known.insert(name.value.clone(), Known::Broken);
         } else if !self.known.contains_key(&name.value) {
-            self.imply(name);
+            self.imply(&name.value, &Where::Config(name.span.clone()));
             if let Some(id) = self.id(name) {
                 let claimed = self.expanded.model.claim(id, Role::Virtual, rule);
                 debug_assert_eq!(claimed, Ok(()), "a port that was just added has no role");
@@ -155,47 +227,46 @@ impl Expander<'_, '_> {
         }
     }
 
-    fn watched_port(&mut self, name: &Name) {
-        if self.known.contains_key(&name.value) {
+    /// A name of `[ports]`, or of an interface that has a port, or that becomes a port by itself.
+    fn interface_port(&mut self, name: &str, at: &Where<'a>) {
+        if self.known.contains_key(name) {
             return;
         }
-        if let Some(id) = self.expanded.model.on_interface(&name.value) {
-            self.known.insert(name.value.clone(), Known::Port(id));
+        if let Some(id) = self.expanded.model.on_interface(name) {
+            self.known.insert(name.to_owned(), Known::Port(id));
             return;
         }
         let known = self.known.keys().map(String::as_str);
-        let near =
-            self.report.nearest(&name.value, known).map(|near| format!(", or did you mean {}?", shown(near)));
+        let near = self.report.nearest(name, known).map(|near| format!(", or did you mean {}?", shown(near)));
         let near = near.unwrap_or_default();
-        if let Some(flaw) = names::interface_flaw(&name.value) {
-            let what = format!("{} is no port, and cannot be an interface: {flaw}", shown(&name.value));
-            self.report.add(
-                name.span.clone(),
-                what,
-                format!("name a port of [ports] or a Linux interface{near}"),
-            );
-        } else if let Some(flaw) = names::port_flaw(&name.value) {
-            let what = format!("{} needs a port of its own: {flaw}", shown(&name.value));
-            self.report.add(name.span.clone(), what, format!("give this interface a name in [ports]{near}"));
+        if let Some(flaw) = names::interface_flaw(name) {
+            let what = format!("{} is no port, and cannot be an interface: {flaw}", shown(name));
+            self.wrong_at(at, what, format!("name a port of [ports] or a Linux interface{near}"));
+        } else if let Some(flaw) = names::port_flaw(name) {
+            let what = format!("{} needs a port of its own: {flaw}", shown(name));
+            self.wrong_at(at, what, format!("give this interface a name in [ports]{near}"));
         } else {
-            self.imply(name);
+            self.imply(name, at);
             return;
         }
-        self.known.insert(name.value.clone(), Known::Broken);
+        self.known.insert(name.to_owned(), Known::Broken);
     }
 
-    fn imply(&mut self, name: &Name) {
-        let port = NewPort {
-            name: name.value.clone(),
-            interface: name.value.clone(),
-            attach: Attach::Auto,
-            queue: None,
+    fn imply(&mut self, name: &str, at: &Where<'a>) {
+        let (name, interface) = (name.to_owned(), name.to_owned());
+        let port = NewPort { name: name.clone(), interface, attach: Attach::Auto, queue: None };
+        let known = match self.expanded.model.add_port(port) {
+            Ok(id) => {
+                let origin = self.origin_of(at);
+                self.expanded.implied.push((id, origin));
+                Known::Port(id)
+            }
+            Err(nonsense) => {
+                self.refuse_at(at, &nonsense);
+                Known::Broken
+            }
         };
-        let known = self.add(port, &name.span);
-        if let Known::Port(id) = known {
-            self.expanded.implied.push((id, name.span.clone()));
-        }
-        self.known.insert(name.value.clone(), known);
+        self.known.insert(name, known);
     }
 
     fn device(&mut self, draft: &Draft, rule: RuleId) {
@@ -255,10 +326,16 @@ impl Expander<'_, '_> {
     }
 
     /// The id of a name that [`Self::claim`] found.
-    fn id(&self, name: &Name) -> Option<PortId> {
-        match self.known.get(&name.value) {
+    pub(super) fn id(&self, name: &Name) -> Option<PortId> {
+        self.named(&name.value)
+    }
+
+    /// The port of a name, or of an interface.
+    pub(super) fn named(&self, name: &str) -> Option<PortId> {
+        match self.known.get(name) {
             Some(Known::Port(id)) => Some(*id),
-            _ => None,
+            Some(Known::Broken) => None,
+            None => self.expanded.model.on_interface(name),
         }
     }
 
@@ -286,22 +363,18 @@ impl Expander<'_, '_> {
                 self.spans(rule, selector, spans, std::slice::from_ref(interface));
             }
             Kind::Watch { interfaces, direction, monitors } => {
-                let ways: &[Direction] = match direction {
-                    Ways::Rx => &[Direction::In],
-                    Ways::Tx => &[Direction::Out],
-                    Ways::Both => &[Direction::In, Direction::Out],
-                };
                 for (interface, way) in
-                    interfaces.iter().flat_map(|name| ways.iter().map(move |way| (name, way)))
+                    interfaces.iter().flat_map(|name| ways(*direction).iter().map(move |way| (name, way)))
                 {
                     let place = self.id(interface).map(|id| Place::Watched(id, *way));
                     self.copy_to(rule, selector, place, monitors);
                 }
             }
+            Kind::Distributor { from, by } => self.distributor(rule, selector, from, by),
         }
     }
 
-    fn link(&mut self, link: &Pair) -> Option<Place> {
+    pub(super) fn link(&mut self, link: &Pair) -> Option<Place> {
         let (a, b) = (self.id(&link.first)?, self.id(&link.second)?);
         match self.expanded.model.add_link(a, b) {
             Ok(link) => Some(Place::Link(link)),
@@ -370,5 +443,14 @@ impl Expander<'_, '_> {
         for (span, nonsense) in wrong {
             self.refuse(&span, &nonsense);
         }
+    }
+}
+
+/// The ways in which a watched interface is watched.
+pub(super) fn ways(direction: Ways) -> &'static [Direction] {
+    match direction {
+        Ways::Rx => &[Direction::In],
+        Ways::Tx => &[Direction::Out],
+        Ways::Both => &[Direction::In, Direction::Out],
     }
 }

@@ -4,6 +4,7 @@
 
 pub(crate) mod devices;
 mod places;
+pub(crate) mod steering;
 
 use std::collections::BTreeSet;
 use std::fmt;
