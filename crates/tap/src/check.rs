@@ -3,6 +3,10 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bpf::layout::Wiring;
+use plan::plan::Plan;
+use plan::{Compiled, RuleFile};
+
 use crate::input;
 use crate::output::{self, NO, TROUBLE, YES};
 
@@ -14,14 +18,29 @@ pub struct Args {
     /// Hold it against this machine too: interfaces, addresses, privileges, kernel
     #[arg(long)]
     here: bool,
-    /// Print the instructions that `up` would load
+    /// Print the pf rules that it names: one rule a line, lists expanded, in the canonical form
     #[arg(long)]
+    rules: bool,
+    /// Print the instructions that `up` would load
+    #[arg(long, conflicts_with = "rules")]
     listing: bool,
+    /// Of --listing: only for ports that are attached this way
+    #[arg(long, value_name = "VIEW", requires = "listing")]
+    view: Option<View>,
+}
+
+/// How programs see frames.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum View {
+    /// As native XDP does
+    Xdp,
+    /// As tcx and clsact do
+    Tc,
 }
 
 /// Checks a file, and prints its plan.
 pub fn run(args: &Args) -> ExitCode {
-    let (plan, advice) = match input::plan(&args.file) {
+    let Compiled { plan, advice, rule_files, .. } = match input::compiled(&args.file) {
         Ok(read) => read,
         Err(code) => return code,
     };
@@ -38,8 +57,11 @@ pub fn run(args: &Args) -> ExitCode {
             Err(error) => return output::fail(TROUBLE, error),
         }
     }
+    if args.rules {
+        return rules(&rule_files);
+    }
     if args.listing {
-        return listing(&plan);
+        return listing(&plan, args.view);
     }
     let mut text = String::new();
     plan::text::print(&plan, &mut text).expect("writing to a String cannot fail");
@@ -47,8 +69,26 @@ pub fn run(args: &Args) -> ExitCode {
     ExitCode::from(YES)
 }
 
-fn listing(plan: &plan::plan::Plan) -> ExitCode {
-    let wiring = engine::wiring_as_asked(plan);
+/// The canonical text of each rule file; where there are several, each below its name.
+fn rules(files: &[RuleFile]) -> ExitCode {
+    for file in files {
+        if files.len() > 1 {
+            output::print(format_args!("# {}\n", file.written));
+        }
+        output::print(&file.parsed);
+    }
+    if files.is_empty() {
+        eprintln!("no device names a file of pf rules");
+    }
+    ExitCode::from(YES)
+}
+
+fn listing(plan: &Plan, view: Option<View>) -> ExitCode {
+    let wiring = match view {
+        None => engine::wiring_as_asked(plan),
+        Some(View::Xdp) => Wiring::all(plan, bpf::layout::View::Xdp),
+        Some(View::Tc) => Wiring::all(plan, bpf::layout::View::Tc),
+    };
     match bpf::emit::emit(plan, &wiring, bpf::emit::Mode::Attach) {
         Ok(emitted) => {
             let mut text = String::new();
