@@ -5,6 +5,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `config.toml` | the config |
+//! | `*.conf` | rule files and tables that it names |
 //! | `frames.txt` | frames in: `PORT[:rx\|:tx] TIME_NS HEX`, a line each, where `00*46` repeats an octet |
 //! | `plan.txt` | the canonical plan text |
 //! | `advice.txt` | the advice, where there is any |
@@ -13,7 +14,7 @@
 //! | `counters.txt` | the ledger: ports, copies, monitors by side |
 //!
 //! `bad/NNN-name.toml` and `bad/NNN-name.plan` are texts that are refused, with the exact messages in
-//! `bad/NNN-name.err`. Tests compare; with `TAPWRIGHT_BLESS=1` in the environment they write instead.
+//! `bad/NNN-name.err`; rule files beside them are `*.conf`. Tests compare; with `TAPWRIGHT_BLESS=1` in the environment they write instead.
 //!
 //! For tests only: this reads and writes files, and nothing that runs in production depends on it.
 
@@ -27,6 +28,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use plan::eval::{State, Time, Verdict, eval};
 use plan::plan::{Plan, Point};
+use plan::{Compiled, Problems};
 use wire::Frame;
 
 pub use golden::Golden;
@@ -112,11 +114,21 @@ pub fn bad_texts() -> Result<Vec<PathBuf>, CaseError> {
 pub fn refusal(path: &Path) -> Result<String, CaseError> {
     let octets = fs::read(path).map_err(|error| CaseError(format!("{}: {error}", path.display())))?;
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let compiled = plan::utf8(&name, &octets).and_then(|text| plan::compile(&name, text));
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let compiled = plan::utf8(&name, &octets).and_then(|text| compile(dir, &name, text));
     Ok(match compiled {
         Ok(_) => "this text is not refused\n".to_owned(),
         Err(problems) => problems.to_string(),
     })
+}
+
+/// Reads a text as `check` does, with the rule files of a folder.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn compile(dir: &Path, name: &str, text: &str) -> Result<Compiled, Problems> {
+    let files = |path: &str| fs::read_to_string(dir.join(path)).map_err(|error| error.to_string());
+    plan::compile_with(name, text, &files)
 }
 
 fn entries(dir: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, CaseError> {
@@ -139,7 +151,8 @@ fn case(dir: &Path) -> Result<Case, CaseError> {
     };
     let config = read("config.toml")?;
     let refused = |problems| CaseError(format!("{}\n{problems}", dir.display()));
-    let (plan, advice) = plan::compile("config.toml", &config).map_err(refused)?;
+    let compiled = compile(dir, "config.toml", &config).map_err(refused)?;
+    let (plan, advice) = (compiled.plan, compiled.advice);
     let placed = |line: usize, what: &str| CaseError(format!("{}/frames.txt:{line}: {what}", dir.display()));
     let frames = read("frames.txt")?;
     let lines = frames.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty() && !line.starts_with('#'));

@@ -120,16 +120,20 @@ fn limits_are_refused_one_above_and_taken_at() {
     let watches = |count| format!("[ports]\nm='e'\n{}", (0..count).map(watch).collect::<String>());
     assert!(plan::compile("f", &watches(1024)).is_ok());
     assert_eq!(first_problem(&watches(1025)), "more than 1024 devices");
-    let (ports, list) = spans(1001);
-    let aggregate = |monitors: usize| {
-        let (monitors, spans): (Vec<&str>, Vec<&str>) =
-            (list.split(", ").take(monitors).collect(), list.split(", ").skip(1).collect());
-        let spans: Vec<&str> = spans.into_iter().filter(|span| !monitors.contains(span)).collect();
-        let lists = format!("spans=[{}]\nmonitors=[{}]\n", spans.join(", "), monitors.join(", "));
-        format!("{ports}[[device]]\nname='a'\nkind='link-aggregator'\n{lists}")
+    let aggregate = |spans: usize, monitors: usize| {
+        let names = |letter: char, count: usize| (0..count).map(move |n| format!("{letter}{n}"));
+        let ports: String = names('s', spans)
+            .chain(names('m', monitors))
+            .map(|name| format!("{name} = 'e-{name}'\n"))
+            .collect();
+        let list = |letter, count| names(letter, count).collect::<Vec<_>>().join("','");
+        let (spans, monitors) = (list('s', spans), list('m', monitors));
+        format!(
+            "[ports]\n{ports}[[device]]\nname='a'\nkind='link-aggregator'\nspans=['{spans}']\nmonitors=['{monitors}']\n"
+        )
     };
-    assert!(plan::compile("f", &aggregate(8)).is_ok(), "8 x 993 copies");
-    assert_eq!(first_problem(&aggregate(9)), "more than 8192 copies");
+    assert!(plan::compile("f", &aggregate(512, 256)).is_ok(), "131072 copies");
+    assert_eq!(first_problem(&aggregate(512, 257)), "more than 131072 copies");
     assert_eq!(first_problem(&"#".repeat((1 << 20) + 1)), "a config of 1048577 octets, more than 1048576");
 }
 
