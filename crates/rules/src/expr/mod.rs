@@ -55,6 +55,10 @@ pub fn parse(text: &str, link_type: LinkType) -> Result<Test, Vec<Flaw>> {
         return Err(vec![Flaw::new(0..text.len(), what, help)]);
     };
     let tokens = token::tokens(text).map_err(|flaw| vec![flaw])?;
+    if let Some((token::Token::Sign("-"), span)) = tokens.first() {
+        let what = "an expression that begins with `-` looks like an option to tcpdump, which refuses it";
+        return Err(vec![Flaw::new(span.clone(), what, "put brackets round the number")]);
+    }
     let (test, scope) = Parser::new(text, &tokens, scope).whole()?;
     let mut tests = scope.prelude();
     tests.push(test);

@@ -4,8 +4,7 @@ use super::link::carries;
 use super::scope::{From, Scope, ethertype as types};
 use super::words::Protocol;
 use super::{Refusal, refusal};
-use crate::form::Number;
-use crate::form::{Chain, LoadSize, Operator, Ranges, Test};
+use crate::form::{Chain, LoadSize, Number, Ranges, Test};
 
 /// `src`, `dst` and their company.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -283,8 +282,7 @@ pub(super) fn header_octets(
             Ok((number, checks))
         }
         P::Sctp | P::Tcp | P::Udp | P::Icmp | P::Igmp | P::Igrp | P::Pim | P::Vrrp | P::Carp => {
-            let start = scope.offset(From::Transport4, 0);
-            let number = Number::Load { size, at: Box::new(start.with(Operator::Add, index)) };
+            let number = scope.load_at(From::Transport4, index, size);
             checks.insert(0, carries(scope, types::IP)?);
             checks.push(abbreviation(scope, protocol)?);
             checks.push(is_no_later_fragment(scope));

@@ -244,7 +244,11 @@ impl Scope {
         }
         // The header length of IPv4 in octets, as BPF_MSH of bpf(4) loads it.
         let header = self.load(From::Network, 0, LoadSize::One);
-        sum(masked(header, 0x0f).with(Operator::ShiftLeft, Number::Constant(2)), start)
+        let header = masked(header, 0x0f).with(Operator::ShiftLeft, Number::Constant(2));
+        match start {
+            Number::Operation(Operator::Add, variable, constant) => sum(sum(header, *variable), *constant),
+            start => sum(header, start),
+        }
     }
 
     /// Octets at an offset from a place.
@@ -252,14 +256,26 @@ impl Scope {
         Number::Load { size, at: Box::new(self.offset(from, at)) }
     }
 
-    /// Octets at an offset that is itself computed.
+    /// Octets at an offset that is itself computed. One that would be behind what 32 bits can count is not
+    /// there, however far around the sum goes; a constant one is subtracted where it is meant so (`ip[-2]`).
     pub(super) fn load_at(&mut self, from: From, index: Number, size: LoadSize) -> Number {
-        let start = self.offset(from, 0);
-        let at = match start {
-            Number::Constant(0) => index,
-            start => sum(start, index),
+        let (variable, constant) = match self.offset(from, 0) {
+            Number::Constant(constant) => (None, constant),
+            Number::Operation(Operator::Add, variable, constant) => match *constant {
+                Number::Constant(constant) => (Some(*variable), constant),
+                other => (Some(sum(*variable, other)), 0),
+            },
+            other => (Some(other), 0),
         };
-        Number::Load { size, at: Box::new(at) }
+        let moved = match variable {
+            None => index,
+            Some(variable) => sum(variable, index),
+        };
+        if matches!(moved, Number::Constant(_)) || moved.most() < 1 << 31 {
+            return Number::Load { size, at: Box::new(plus(moved, constant)) };
+        }
+        let far = Number::Constant(0).with(Operator::Subtract, shifted_right(moved.clone(), 31));
+        Number::Load { size, at: Box::new(plus(moved, constant).with(Operator::Or, far)) }
     }
 
     /// Whether octets are this number.

@@ -114,7 +114,7 @@ impl Number {
     }
 
     /// A bound that the number never exceeds.
-    pub(super) fn most(&self) -> u32 {
+    pub(crate) fn most(&self) -> u32 {
         match self {
             Self::Constant(value) => *value,
             Self::Load { size: LoadSize::One, .. } => 0xff,
@@ -124,6 +124,18 @@ impl Number {
                 Self::Constant(bits) => left.most().checked_shr(bits).unwrap_or(0),
                 _ => left.most(),
             },
+            Self::Operation(Operator::Add, left, right) => left.most().saturating_add(right.most()),
+            Self::Operation(Operator::Multiply, left, right) => left.most().saturating_mul(right.most()),
+            Self::Operation(Operator::ShiftLeft, left, right) => match **right {
+                Self::Constant(bits @ 0..32) => left.most().saturating_mul(1 << bits),
+                _ => u32::MAX,
+            },
+            Self::Operation(Operator::Divide, left, _) => left.most(),
+            Self::Operation(Operator::Remainder, left, right) => left.most().min(right.most().saturating_sub(1)),
+            Self::Operation(Operator::Or | Operator::ExclusiveOr, left, right) => {
+                let both = left.most() | right.most();
+                u32::MAX.checked_shr(both.leading_zeros()).unwrap_or(0)
+            }
             _ => u32::MAX,
         }
     }

@@ -394,7 +394,8 @@ fn operation(operator: Operator, left: Number, right: Number) -> Number {
     match (operator, value) {
         (Add | Subtract | Or | ExclusiveOr | ShiftLeft | ShiftRight, 0) => left,
         (Multiply | Divide, 1) => left,
-        (And, mask) if left.most() & !mask == 0 && (left.most() + 1).is_power_of_two() => left,
+        (And, u32::MAX) => left,
+        (And, mask) if left.most() & !mask == 0 && left.most().saturating_add(1).is_power_of_two() => left,
         (Subtract, value) => operation(Add, left, Number::Constant(value.wrapping_neg())),
         (Add | And | Or | ExclusiveOr, _) => match left {
             Number::Operation(inner, number, constant) if inner == operator => match *constant {
