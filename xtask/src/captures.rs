@@ -34,7 +34,11 @@ pub fn check(dir: &Path) -> Outcome {
     }
 }
 
-fn find(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
+/// Adds every pcap and pcapng file below `dir`.
+///
+/// # Errors
+/// Where a directory cannot be read.
+pub fn find(dir: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
     let trouble = |error: std::io::Error| format!("{}: {error}", dir.display());
     for entry in std::fs::read_dir(dir).map_err(trouble)? {
         let path = entry.map_err(trouble)?.path();
