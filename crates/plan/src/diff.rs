@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use rules::form::AddressTable;
+
 use crate::plan::{Direction, Plan, Port, Rule};
 use crate::text;
 
@@ -34,8 +36,19 @@ pub struct Diff {
     pub sinks: Vec<Change<String>>,
     /// Rules: added or removed, for they have nothing that could change.
     pub rules: Vec<Change<Rule>>,
+    /// Tables of addresses, by name and by how many of that name stand before.
+    pub tables: Vec<Change<NamedTable>>,
     /// Hooks.
     pub hooks: Vec<Change<NamedHook>>,
+}
+
+/// A table of addresses that programs name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NamedTable {
+    /// Tables of the same name that stand before it.
+    pub before: usize,
+    /// The table.
+    pub table: AddressTable,
 }
 
 /// A hook in names, so that hooks of two plans can be compared.
@@ -45,7 +58,7 @@ pub struct NamedHook {
     pub port: String,
     /// Entering or leaving.
     pub direction: Direction,
-    /// The hook and its steps, as lines of plan text.
+    /// The hook and its program, as lines of plan text.
     pub lines: Vec<String>,
 }
 
@@ -55,6 +68,9 @@ pub fn diff(old: &Plan, new: &Plan) -> Diff {
         ports: changes(&old.ports, &new.ports, |port| port.name.clone()),
         sinks: changes(&sink_names(old), &sink_names(new), String::clone),
         rules: changes(&old.rules, &new.rules, Rule::clone),
+        tables: changes(&named_tables(old), &named_tables(new), |table| {
+            (table.table.name().to_owned(), table.before)
+        }),
         hooks: changes(&named_hooks(old), &named_hooks(new), |hook| (hook.port.clone(), hook.direction)),
     }
 }
@@ -71,6 +87,7 @@ impl fmt::Display for Diff {
         print(f, &self.ports, |port| vec![text::port_line(port)])?;
         print(f, &self.sinks, |name| vec![text::sink_line(name)])?;
         print(f, &self.rules, |rule| vec![text::rule_line(rule)])?;
+        print(f, &self.tables, |table| text::table_lines(&table.table))?;
         print(f, &self.hooks, |hook| hook.lines.clone())
     }
 }
@@ -100,6 +117,16 @@ fn named_hooks(plan: &Plan) -> Vec<NamedHook> {
         NamedHook { port, direction: hook.at.direction, lines }
     };
     plan.hooks.iter().zip(lines).map(name).collect()
+}
+
+fn named_tables(plan: &Plan) -> Vec<NamedTable> {
+    let mut count: BTreeMap<String, usize> = BTreeMap::new();
+    let named = text::tables(plan).into_iter().map(|table| {
+        let count = count.entry(table.name().to_owned()).or_default();
+        *count += 1;
+        NamedTable { before: *count - 1, table }
+    });
+    named.collect()
 }
 
 fn changes<T: Clone + PartialEq, K: Ord>(old: &[T], new: &[T], key: impl Fn(&T) -> K) -> Vec<Change<T>> {
@@ -154,6 +181,38 @@ mod tests {
             let (one, two) = (arbitrary::plan(&mut random), arbitrary::plan(&mut random));
             assert!(diff(&one, &one).is_empty(), "seed {seed}");
             assert_eq!(diff(&one, &two).is_empty(), one == two, "seed {seed}");
+        }
+    }
+
+    const STEERING: &str = "plan 1\n\
+        port  m  e3  monitor\nport  n  e4  monitor\nport  s  e1  span\n\
+        sink  port m\nsink  port n\nrule  r  f:1:1\n\
+        table  <web>\n  holds  10.0.0.0/8\n\
+        hook  s  in  consume\n  balance  flow  by r  to m  to n\n  spread  #0  by r  when length in 0-99\n  rules\n    \
+          pass  copy m  by r  when source in <web>\n    block  by r  tagged t  chance 50%\n";
+
+    #[test]
+    fn one_word_of_a_program_is_a_difference() {
+        let plan = |text: &str| crate::text::parse(text).unwrap_or_else(|problems| panic!("{problems}"));
+        let before = plan(STEERING);
+        assert!(diff(&before, &before).is_empty());
+        for (word, other, signs) in [
+            ("10.0.0.0/8", "!10.0.0.0/8", 4),
+            ("flow", "source", 12),
+            ("flow", "flow inner", 12),
+            ("to n", "to n weight 2", 12),
+            ("to n", "to n key 7", 12),
+            ("0-99", "0-98", 12),
+            ("pass  copy m", "pass  copy n", 12),
+            ("pass", "pass  quick", 12),
+            ("tagged t", "not tagged t", 12),
+            ("50%", "51%", 12),
+            ("block", "match", 12),
+            ("length", "length + 0", 12),
+        ] {
+            let after = plan(&STEERING.replacen(word, other, 1));
+            let printed = diff(&before, &after).to_string();
+            assert_eq!(printed.lines().count(), signs, "{word} -> {other}\n{printed}");
         }
     }
 }

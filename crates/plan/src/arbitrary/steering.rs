@@ -436,6 +436,7 @@ mod tests {
     use super::*;
     use crate::arbitrary::{packet, point};
     use crate::eval::{Fate, State, Time, eval};
+    use crate::text;
     use rules::form::{Fields, Subject};
     use wire::Frame;
 
@@ -449,6 +450,18 @@ mod tests {
         };
         assert!(make(7) == make(7));
         assert!(make(7) != make(8));
+    }
+
+    #[test]
+    fn steering_plans_read_back() {
+        for seed in 0..100 {
+            let plan = steering_plan(&mut Random::new(seed));
+            let printed = plan.to_string();
+            let read = text::parse(&printed).unwrap_or_else(|e| panic!("seed {seed}\n{e}\n{printed}"));
+            assert!(read == plan, "seed {seed}\n{printed}");
+            assert_eq!(read.to_string(), printed, "seed {seed}");
+            assert!(crate::diff(&plan, &read).is_empty(), "seed {seed}");
+        }
     }
 
     /// What is compared must reach both answers of most things, or nothing is compared.

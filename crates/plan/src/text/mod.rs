@@ -14,23 +14,35 @@
 //!   copy  ids  by perimeter  when vlan 10,20-29
 //! ```
 //!
-//! One line a port, sink, rule, hook and step. A `copy` is an entry of its hook's table and the step
-//! that asks for it; where a program asks otherwise, `entry SINK by RULE` is an entry alone, and
-//! `copy #N` a step that asks for entry N. Words stand in quotes only where they must; `#N` stands
-//! for a port or a rule whose name is not its own. Never prints what it could not read.
+//! One line a port, sink, rule, hook, step, spread and rule of a set. A `copy` is an entry of its hook's table
+//! and the step that asks for it; where a program asks otherwise, `entry SINK by RULE` is an entry alone, and
+//! `copy #N` a step that asks for entry N. A rule of a set names the first entry of its rule and sink, and
+//! makes it where there is none. Rules that a hook shares with one before are one line, `like HOOK FROM-TO`.
+//! Words stand in quotes only where they must; `#N` stands for a port or a rule whose name is not its own.
+//! Never prints what it could not read.
 
+mod chance;
 mod parse;
+mod program;
+mod tables;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fmt;
 
-use rules::form::{Action, CopyIndex, RuleId, Test};
+use rules::form::{AddressTable, Method, RuleId};
 use wire::LinkType;
+
+use program::{Known, Lines, ProgramPrinter};
+use tables::Tables;
 
 use crate::plan::{Attach, Direction, Hook, Pass, Plan, Port, PortId, Role, Rule, Sink, SinkId};
 use crate::units::{ShownRate, ShownSize};
 
-pub use parse::{STEPS_MAX, TEXT_MAX, parse, parse_named};
+pub use parse::{
+    COPIES_MAX, ENTRIES_MAX, EXPANDED_MAX, RULE_LABELS_MAX, RULES_MAX, SET_RULES_MAX, SPREADS_MAX, STEPS_MAX,
+    TABLES_MAX, TEXT_MAX, WEIGHTS_MAX, parse, parse_named,
+};
+pub(crate) use tables::table_lines;
 
 /// The version that this prints and reads.
 pub const VERSION: &str = "1";
@@ -52,6 +64,13 @@ const MODES: [(&str, Attach); 5] = [
 ];
 
 const DIRECTIONS: [(&str, Direction); 2] = [("in", Direction::In), ("out", Direction::Out)];
+
+const METHODS: [(&str, Method); 4] = [
+    ("flow", Method::Flow),
+    ("source", Method::Source),
+    ("round-robin", Method::RoundRobin),
+    ("random", Method::Random),
+];
 
 /// Whether a text is a plan (and not a config): its first line that says something begins with `plan`.
 pub fn is_plan(text: &str) -> bool {
@@ -84,6 +103,7 @@ impl fmt::Display for Plan {
 struct Printer {
     ports: Vec<String>,
     rules: Vec<String>,
+    tables: Tables,
 }
 
 impl Printer {
@@ -91,6 +111,7 @@ impl Printer {
         Self {
             ports: references(plan.ports.iter().map(|port| port.name.as_str())),
             rules: references(plan.rules.iter().map(|rule| rule.label.as_str())),
+            tables: Tables::new(plan),
         }
     }
 
@@ -122,19 +143,20 @@ impl Printer {
         section(out, plan.rules.is_empty())?;
         let rules = plan.rules.iter().map(rule_columns);
         aligned(out, "rule", &rules.collect::<Vec<_>>())?;
+        section(out, self.tables.is_empty())?;
+        self.tables.print(out)?;
         section(out, plan.hooks.is_empty())?;
         let hooks = plan.hooks.iter().map(|hook| self.hook_columns(hook));
         let hooks: Vec<Vec<String>> = hooks.collect();
+        let names: Vec<String> = hooks.iter().map(|columns| columns[..2].join(" ")).collect();
         let widths = widths(&hooks);
-        for (hook, columns) in plan.hooks.iter().zip(&hooks) {
+        let mut known = Known::new();
+        for (at, (hook, columns)) in plan.hooks.iter().zip(&hooks).enumerate() {
             line(out, "hook", columns, &widths)?;
-            let steps = self.steps(plan, hook);
-            let widths = self::widths(&steps);
-            for columns in &steps {
-                let (verb, rest) = columns.split_first().expect("a step begins with its verb");
-                let verb = format!("  {verb:width$}", width = widths[0]);
-                line(out, &verb, rest, &widths[1..])?;
-            }
+            let lines = ProgramPrinter::new(self, plan, hook).lines();
+            step_lines(out, &lines)?;
+            let sets = lines.short_sets(at, &names, &mut known);
+            sets.iter().try_for_each(|line| writeln!(out, "{line}"))?;
         }
         Ok(())
     }
@@ -150,57 +172,18 @@ impl Printer {
         };
         vec![self.port(hook.at.port), name_of(&DIRECTIONS, hook.at.direction).to_owned(), pass]
     }
+}
 
-    /// The table and the program of a hook, as columns of lines.
-    fn steps(&self, plan: &Plan, hook: &Hook) -> Vec<Vec<String>> {
-        let mut lines: Vec<[String; 4]> = Vec::new();
-        let entry = |index: usize| {
-            let copy = hook.copies[index];
-            [
-                "entry".to_owned(),
-                self.sink(plan, copy.sink),
-                format!("by {}", self.rule(copy.rule)),
-                String::new(),
-            ]
-        };
-        let mut entries = 0;
-        for step in &hook.program.steps {
-            let when = match &step.when {
-                Test::Always => String::new(),
-                test => format!("when {test}"),
-            };
-            let by = format!("by {}", self.rule(step.rule));
-            let (verb, what) = match step.then {
-                Action::Block => ("block", String::new()),
-                Action::Spread(spread) => ("spread", format!("#{}", spread.0)),
-                Action::Copy(CopyIndex(index)) => {
-                    let index = usize::from(index);
-                    // Entries that no step has asked for yet stand before the first step that needs them.
-                    while entries < index.min(hook.copies.len()) {
-                        lines.push(entry(entries));
-                        entries += 1;
-                    }
-                    match hook.copies.get(index) {
-                        Some(copy) if index == entries && copy.rule == step.rule => {
-                            entries += 1;
-                            ("copy", self.sink(plan, copy.sink))
-                        }
-                        found => {
-                            if found.is_some() && index == entries {
-                                lines.push(entry(entries));
-                                entries += 1;
-                            }
-                            ("copy", format!("#{index}"))
-                        }
-                    }
-                }
-            };
-            lines.push([verb.to_owned(), what, by, when]);
-        }
-        lines.extend((entries..hook.copies.len()).map(entry));
-        let blank = |line: [String; 4]| line.into_iter().filter(|word| !word.is_empty()).collect();
-        lines.into_iter().map(blank).collect()
+/// Entries and steps in columns.
+fn step_lines(out: &mut impl fmt::Write, lines: &Lines) -> fmt::Result {
+    // A line of one column is a spread, whose words stand in no columns.
+    let widths = widths(lines.steps.iter().filter(|columns| columns.len() > 1));
+    for columns in &lines.steps {
+        let (verb, rest) = columns.split_first().expect("a step begins with its verb");
+        let width = widths.first().copied().unwrap_or(0);
+        line(out, &format!("  {verb:width$}"), rest, widths.get(1..).unwrap_or_default())?;
     }
+    Ok(())
 }
 
 fn port_columns(port: &Port) -> Vec<String> {
@@ -238,15 +221,22 @@ pub(crate) fn rule_line(rule: &Rule) -> String {
     format!("rule  {}", rule_columns(rule).join("  "))
 }
 
-/// The lines of each hook: its own, then its steps.
+/// The lines of each hook: its own, then those of its program in full.
 pub(crate) fn hook_lines(plan: &Plan) -> Vec<Vec<String>> {
     let printer = Printer::new(plan);
     let lines = |hook: &Hook| {
         let own = format!("hook  {}", printer.hook_columns(hook).join("  "));
-        let steps = printer.steps(plan, hook).into_iter().map(|columns| format!("  {}", columns.join("  ")));
-        std::iter::once(own).chain(steps).collect()
+        let lines = ProgramPrinter::new(&printer, plan, hook).lines();
+        let steps: Vec<String> =
+            lines.steps.iter().map(|columns| format!("  {}", columns.join("  "))).collect();
+        std::iter::once(own).chain(steps).chain(lines.full_sets()).collect()
     };
     plan.hooks.iter().map(lines).collect()
+}
+
+/// The tables of addresses that the programs of a plan name.
+pub(crate) fn tables(plan: &Plan) -> Vec<AddressTable> {
+    Tables::new(plan).list().iter().map(|table| AddressTable::clone(table)).collect()
 }
 
 fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: T) -> &'static str {
@@ -255,12 +245,20 @@ fn name_of<T: PartialEq>(names: &[(&'static str, T)], value: T) -> &'static str 
 
 /// How each of these names is referred to: by itself where it is its own, else by its number.
 fn references<'n>(names: impl Iterator<Item = &'n str> + Clone) -> Vec<String> {
-    let mut count: BTreeMap<&str, u32> = BTreeMap::new();
+    references_by(names, word)
+}
+
+/// The same, where `show` says how a name stands in the text.
+fn references_by<'n>(
+    names: impl Iterator<Item = &'n str> + Clone,
+    show: impl Fn(&str) -> String,
+) -> Vec<String> {
+    let mut count: HashMap<&str, u32> = HashMap::new();
     for name in names.clone() {
         *count.entry(name).or_default() += 1;
     }
     let unique = |name: &str| count.get(name) == Some(&1);
-    let refer = |(index, name)| if unique(name) { word(name) } else { format!("#{index}") };
+    let refer = |(index, name)| if unique(name) { show(name) } else { format!("#{index}") };
     names.enumerate().map(refer).collect()
 }
 
@@ -292,13 +290,16 @@ fn section(out: &mut impl fmt::Write, empty: bool) -> fmt::Result {
     if empty { Ok(()) } else { out.write_char('\n') }
 }
 
-fn widths(lines: &[Vec<String>]) -> Vec<usize> {
-    let columns = lines.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column| {
-        let words = lines.iter().filter_map(|line: &Vec<String>| line.get::<usize>(column));
-        words.map(|word| word.chars().count()).max().unwrap_or(0)
-    };
-    (0..columns).map(width).collect()
+/// The widest word of each column.
+fn widths<'l>(lines: impl IntoIterator<Item = &'l Vec<String>>) -> Vec<usize> {
+    let mut widths = Vec::new();
+    for line in lines {
+        widths.resize(widths.len().max(line.len()), 0);
+        for (width, word) in widths.iter_mut().zip(line) {
+            *width = word.chars().count().max(*width);
+        }
+    }
+    widths
 }
 
 fn aligned(out: &mut impl fmt::Write, verb: &str, lines: &[Vec<String>]) -> fmt::Result {
@@ -308,7 +309,7 @@ fn aligned(out: &mut impl fmt::Write, verb: &str, lines: &[Vec<String>]) -> fmt:
 
 /// A line of columns, without blanks at its end.
 fn line(out: &mut impl fmt::Write, verb: &str, columns: &[String], widths: &[usize]) -> fmt::Result {
-    out.write_str(verb.trim_end_matches(|_| columns.is_empty()))?;
+    out.write_str(if columns.is_empty() { verb.trim_end() } else { verb })?;
     for (index, (column, width)) in columns.iter().zip(widths).enumerate() {
         let width = if index + 1 == columns.len() { 0 } else { *width };
         write!(out, "  {column:width$}")?;
@@ -320,7 +321,7 @@ fn line(out: &mut impl fmt::Write, verb: &str, columns: &[String], widths: &[usi
 mod tests {
     use super::*;
     use crate::plan::{Copy, Origin, Point, Queue};
-    use rules::form::{Program, Step};
+    use rules::form::{Action, CopyIndex, Program, Step, Test};
 
     fn port(name: &str, role: Role) -> Port {
         let interface = format!("if-{name}").chars().take(15).collect();

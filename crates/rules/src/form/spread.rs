@@ -205,7 +205,7 @@ fn flow_hash(fields: &Fields) -> u64 {
     let (source, destination) = (folded(ip.source), folded(ip.destination));
     let (from, to) = fields.ports.unwrap_or((0, 0));
     let ends = u64::from(source ^ destination) << 32 | u64::from(source.wrapping_add(destination));
-    let ports = u64::from(from ^ to) << 24 | u64::from(from) + u64::from(to);
+    let ports = (u64::from(from ^ to) << 24) | (u64::from(from) + u64::from(to));
     mixed(mixed(ends) ^ ports ^ u64::from(ip.protocol) << 56)
 }
 
