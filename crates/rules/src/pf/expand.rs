@@ -23,6 +23,7 @@ const COMBINATIONS_MAX: usize = 1 << 22;
 pub(super) type Tables = BTreeMap<String, Arc<AddressTable>>;
 
 /// One choice from each list of a rule.
+#[derive(Clone, Copy)]
 struct Combination<'d> {
     on: Option<&'d On>,
     protocol: Option<u8>,
@@ -55,28 +56,30 @@ pub(super) fn expand(
         }
         None => None,
     };
-    let before = rules.len();
-    for combination in combinations(draft, report)? {
-        let families =
-            [combination.source.0, combination.destination.0].map(|host| host.and_then(HostItem::family));
-        let Some(family) = joined(family, families) else { continue };
+    let fitting = combinations(draft, report)?.filter_map(|combination| {
+        let hosts = [combination.source.0, combination.destination.0];
+        joined(family, hosts.map(|host| host.and_then(HostItem::family))).map(|family| (combination, family))
+    });
+    // Counted before any is made, so that a file that is far too large is refused at once.
+    match fitting.clone().take(RULES_MAX + 1).count() {
+        0 => {
+            let help = "the addresses at both ends, the protocol and `inet` or `inet6` must be of one family";
+            return Err(report.wrong(draft.span.clone(), "rule expands to no valid combination", help));
+        }
+        count if rules.len() + count > RULES_MAX => return Err(too_many(draft, report)),
+        _ => {}
+    }
+    for (combination, family) in fitting {
         let rule = rule(draft, &combination, family, pool.clone(), tables, rules.len(), report)?;
         check_rule(draft, &combination, &rule, report)?;
-        if rules.len() >= RULES_MAX {
-            return Err(too_many(draft, report));
-        }
         rules.push(rule);
-    }
-    if rules.len() == before {
-        let help = "the addresses at both ends, the protocol and `inet` or `inet6` must be of one family";
-        return Err(report.wrong(draft.span.clone(), "rule expands to no valid combination", help));
     }
     Ok(())
 }
 
 fn too_many(draft: &Draft, report: &mut Report<'_>) -> Stop {
     let what = format!("the file expands to more than {RULES_MAX} rules");
-    report.wrong(draft.span.clone(), what, "put lists of addresses into tables")
+    report.once(draft.span.clone(), &what, "put lists of addresses into tables")
 }
 
 /// What pfctl checks of a rule before it is expanded.
@@ -178,7 +181,7 @@ fn each<T>(list: &[T]) -> impl Iterator<Item = Option<&T>> + Clone {
 fn combinations<'d>(
     draft: &'d Draft,
     report: &mut Report<'_>,
-) -> Result<impl Iterator<Item = Combination<'d>> + use<'d>, Stop> {
+) -> Result<impl Iterator<Item = Combination<'d>> + Clone + use<'d>, Stop> {
     let lengths = [
         draft.on.len(),
         draft.protocols.len(),

@@ -148,6 +148,14 @@ impl<'t> Report<'t> {
         self.add(Flaw::new(span, what, help))
     }
 
+    /// Notes what is wrong, unless the same was noted of another place.
+    pub(super) fn once(&mut self, span: Range<usize>, what: &str, help: &str) -> Stop {
+        match self.flaws.iter().any(|flaw| flaw.what == what) {
+            true => Stop,
+            false => self.wrong(span, what, help),
+        }
+    }
+
     /// Notes flaws of another file.
     pub(super) fn elsewhere(&mut self, file: &str, text: &str, flaws: Vec<Flaw>) {
         let lines = Lines::new(text);

@@ -167,7 +167,7 @@ fn check(text: &str) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     #[test]
     fn any_text_is_read(text in "\\PC{0,200}") {
@@ -203,7 +203,7 @@ fn golden_files_with_a_character_less_are_read() {
             continue;
         }
         let text = std::fs::read_to_string(&path).unwrap();
-        for (at, character) in text.char_indices().take(150) {
+        for (at, character) in text.char_indices().take(200).step_by(3) {
             check(&format!("{}{}", &text[..at], &text[at + character.len_utf8()..]));
         }
     }
@@ -216,7 +216,7 @@ fn bounds_hold() {
         assert!(refused.list.iter().any(|remark| remark.flaw.what.contains(what)), "{refused}");
     };
     refused(&"#".repeat(rules::pf::TEXT_MAX + 1), "octets");
-    refused(&"pass from 10.0.0.1 to 10.0.0.2\n".repeat(rules::pf::RULES_MAX + 1), "more than 65535 rules");
+    refused(&"pass\n".repeat(rules::pf::RULES_MAX + 9), "more than 65535 rules");
     refused(&format!("x = \"{}\"", "a".repeat(rules::pf::MACRO_MAX + 1)), "octets");
     // Each macro has the one before it twice: 2^40 octets if nothing stopped them.
     let mut doubling = "x0 = \"a\"\n".to_owned();
@@ -236,10 +236,9 @@ fn bounds_hold() {
 
 #[test]
 fn tables_of_many_files_have_one_bound() {
-    let entries = "10.0.0.1\n".repeat(600_000);
+    let entries = "10.0.0.1\n".repeat(rules::pf::ENTRIES_MAX / 2 + 1);
     let files = |_: &str| Ok(entries.clone());
-    let one = parse("f", "table <a> file \"a\"\npass from <a>", &files).unwrap();
-    assert_eq!(one.tables[0].entries().count(), 1);
-    let two = parse("f", "table <a> file \"a\"\ntable <b> file \"b\"\npass from <a>", &files).unwrap_err();
-    assert!(two.to_string().contains("more than 1000000 addresses"), "{two}");
+    let refused =
+        parse("f", "table <a> file \"a\"\ntable <b> file \"b\"\npass from <a>", &files).unwrap_err();
+    assert!(refused.to_string().starts_with("f:2:11: more than 1000000 addresses"), "{refused}");
 }
