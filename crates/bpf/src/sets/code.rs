@@ -22,6 +22,8 @@ pub(super) mod scratch {
     pub(in crate::sets) const KNOWN: i16 = 16;
     /// A key: 48 octets.
     pub(in crate::sets) const KEY: i16 = 32;
+    /// Where the bitmaps of up to five axes lie, 8 octets each. Not needed while tests are compared.
+    pub(in crate::sets) const AXES: i16 = 80;
     /// Nested tests: 8 octets for each level.
     pub(in crate::sets) const NESTED: i16 = 80;
     /// All of it.
@@ -69,7 +71,7 @@ impl Code<'_> {
     }
 
     /// `dst op= value`, 64 bits; loses `R3`.
-    fn with(&mut self, op: Alu, dst: Reg, value: u64) {
+    pub(super) fn with(&mut self, op: Alu, dst: Reg, value: u64) {
         match i32::try_from(value.cast_signed()) {
             Ok(small) => self.asm.alu(op, dst, small),
             Err(_) => {

@@ -76,7 +76,15 @@ impl Lists {
 }
 
 /// Rules of which the first that matches decides: the highest rank comes first.
-pub(super) fn ranked(code: &mut Code<'_>, lists: &mut Lists, rules: &[(u32, Compared)], done: Label) {
+///
+/// `beside`: there may be a best rank already, which stays where it is higher.
+pub(super) fn ranked(
+    code: &mut Code<'_>,
+    lists: &mut Lists,
+    rules: &[(u32, Compared)],
+    beside: bool,
+    done: Label,
+) {
     for (rank, rule) in rules {
         code.asm.origin(Origin::Rule(rule.rule));
         lists.find_out(code, rule);
@@ -89,9 +97,21 @@ pub(super) fn ranked(code: &mut Code<'_>, lists: &mut Lists, rules: &[(u32, Comp
             code.chance(rule.at, share);
             code.asm.jump_if(Reg::R1, Cond::Ne, 0, next);
         }
+        if beside {
+            code.recall(Size::Word, Reg::R0, scratch::BEST);
+            code.asm.jump_if(Reg::R0, Cond::Ge, rank.cast_signed(), done);
+        }
         code.keep(Size::Word, scratch::BEST, rank.cast_signed());
         code.asm.jump(done);
         code.asm.place(next);
+    }
+}
+
+/// The name of an end.
+pub(super) fn end_name(end: End) -> &'static str {
+    match end {
+        End::Source => "source",
+        End::Destination => "destination",
     }
 }
 

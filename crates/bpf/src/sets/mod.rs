@@ -4,18 +4,27 @@
 //! looks like is read from the record of fields on the stack, never from the frame. Pure: makes no map,
 //! reads no clock, draws no numbers.
 
+mod axis;
+mod bits;
+mod boxes;
+mod choose;
 mod code;
 mod line;
+mod networks;
 mod plain;
+mod pool;
 mod prefixes;
 mod rank;
+mod tuples;
+mod vectors;
 
 use std::fmt;
 
-use rules::form::{RuleSet, Ruled};
+use rules::form::{RuleSet, Ruled, Ruling};
 
 use crate::asm::{Alu, Assembler, Cond, Label, Reg, Size};
 use crate::tables::{Table, TableId};
+use choose::Ranked;
 use code::{Code, scratch};
 use line::{Compared, Lists, Ordered};
 use plain::{Plain, Tables, record};
@@ -94,16 +103,6 @@ enum How {
     Ranked(Ranked),
 }
 
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-struct Ranked {
-    /// The rank of the rule that decides where no other does; 0 for none.
-    otherwise: u32,
-    /// Compared one by one, the highest rank first.
-    line: Vec<(u32, Compared)>,
-    /// Whether any rank stands for a quick rule.
-    quick: bool,
-}
-
 /// Lowers a set. Tables are numbered from `next_table` on, which is moved behind them.
 ///
 /// # Errors
@@ -111,13 +110,13 @@ struct Ranked {
 /// A rule that the record of fields cannot answer; see [`SetError`].
 pub fn lower(set: &RuleSet, next_table: &mut u32) -> Result<Lowered, SetError> {
     let mut lists = Tables::default();
-    let stops_undecided = |ruling: &rules::form::Ruling| ruling.quick && ruling.verdict == Ruled::Match;
+    let stops_undecided = |ruling: &Ruling| ruling.quick && ruling.verdict == Ruled::Match;
+    let mut tables = Vec::new();
     let how = if set.asks_tags() || set.rulings().iter().any(stops_undecided) {
         How::Ordered(line::in_order(set, &mut lists)?)
     } else {
-        How::Ranked(ranked(set, &mut lists)?)
+        How::Ranked(Ranked::choose(set, &mut lists, &mut tables, next_table)?)
     };
-    let mut tables = Vec::new();
     let mut list_trie = None;
     if !lists.list().is_empty() {
         let id = TableId::next(next_table);
@@ -137,37 +136,11 @@ pub fn lower(set: &RuleSet, next_table: &mut u32) -> Result<Lowered, SetError> {
         asks_chance |= rule.chance.is_some();
         rule.test.visit(&mut |test| asks_vlan |= test.asks_vlan());
     }
+    if let How::Ranked(ranked) = &lowered.how {
+        asks_vlan |= ranked.asks_vlan();
+    }
     (lowered.asks_vlan, lowered.asks_chance) = (asks_vlan, asks_chance);
     Ok(lowered)
-}
-
-fn ranked(set: &RuleSet, lists: &mut Tables) -> Result<Ranked, SetError> {
-    let rules = set.rulings().len();
-    let mut ranked = Ranked::default();
-    let mut deciding: Vec<(u32, usize)> = Vec::with_capacity(rules);
-    for (at, ruling) in set.rulings().iter().enumerate() {
-        if ruling.verdict != Ruled::Match {
-            deciding.push((rank::of(rules, at, ruling.quick), at));
-        }
-    }
-    deciding.sort_unstable_by(|a, b| b.cmp(a));
-    for (rank, at) in deciding {
-        let ruling = &set.rulings()[at];
-        let rule = Compared::of(at, ruling, lists)?;
-        match rule.test {
-            Plain::Known(false) => continue,
-            Plain::Known(true) if rule.chance.is_none() => {
-                ranked.otherwise = rank;
-                ranked.quick |= ruling.quick;
-                // Nothing below it ever decides.
-                break;
-            }
-            _ => {}
-        }
-        ranked.quick |= ruling.quick;
-        ranked.line.push((rank, rule));
-    }
-    Ok(ranked)
 }
 
 impl Lowered {
@@ -188,11 +161,16 @@ impl Lowered {
 
     /// Lines that tell how the rule that decides is found.
     pub fn describe(&self) -> Vec<String> {
-        let compared = match &self.how {
-            How::Ordered(rules) => rules.len(),
-            How::Ranked(ranked) => ranked.line.len(),
+        let rules = match self.rules {
+            1 => "1 rule".to_owned(),
+            rules => format!("{} rules", grouped(rules)),
         };
-        vec![format!("{} rules: {compared} compared one by one", self.rules)]
+        match &self.how {
+            How::Ordered(_) => {
+                vec![format!("{rules}: compared one by one in their order, since some look at tags")]
+            }
+            How::Ranked(ranked) => ranked.describe(&rules),
+        }
     }
 
     /// Appends the instructions. They read the record, and leave in `R0` 0 where no rule decides, else 1 +
@@ -210,14 +188,13 @@ impl Lowered {
                 line::ordered(&mut code, &mut lists, rules, done);
             }
             How::Ranked(ranked) => {
-                code.keep(Size::Word, scratch::BEST, ranked.otherwise.cast_signed());
-                line::ranked(&mut code, &mut lists, &ranked.line, done);
+                ranked.emit(&mut code, &mut lists, done);
             }
         }
         code.asm.origin_text("a set of rules: the rule that decides");
         code.asm.place(done);
         code.recall(Size::Word, Reg::R0, scratch::BEST);
-        if matches!(&self.how, How::Ranked(Ranked { quick: true, .. })) {
+        if matches!(&self.how, How::Ranked(ranked) if ranked.quick()) {
             self.winner_from_rank(&mut code, out);
         } else {
             code.asm.jump(out);
@@ -239,8 +216,21 @@ impl Lowered {
     fn compared(&self) -> impl Iterator<Item = &Compared> {
         let (ordered, ranked) = match &self.how {
             How::Ordered(rules) => (rules.as_slice(), [].as_slice()),
-            How::Ranked(ranked) => ([].as_slice(), ranked.line.as_slice()),
+            How::Ranked(ranked) => ([].as_slice(), ranked.line()),
         };
         ordered.iter().map(Ordered::compared).chain(ranked.iter().map(|(_, rule)| rule))
     }
+}
+
+/// A number with a comma before each three digits from behind.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut shown = String::with_capacity(digits.len() * 4 / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            shown.push(',');
+        }
+        shown.push(digit);
+    }
+    shown
 }

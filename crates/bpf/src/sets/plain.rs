@@ -219,7 +219,7 @@ pub(super) fn octet(at: i16, mask: u8, value: u8) -> Plain {
 }
 
 /// Octets of the record under a mask; all of them in the same eight.
-fn octets(at: i16, mask: &[u8], value: &[u8]) -> Plain {
+pub(super) fn octets(at: i16, mask: &[u8], value: &[u8]) -> Plain {
     let mut masked = ([0; 8], [0; 8]);
     let first = usize::try_from(at % 8).unwrap_or(0);
     for ((place, mask), value) in (first..8).zip(mask).zip(value) {
@@ -273,7 +273,7 @@ pub(super) fn all(tests: Vec<Plain>) -> Plain {
     }
 }
 
-fn any(tests: Vec<Plain>) -> Plain {
+pub(super) fn any(tests: Vec<Plain>) -> Plain {
     let mut kept = Vec::new();
     for test in tests {
         match test {
@@ -290,7 +290,7 @@ fn any(tests: Vec<Plain>) -> Plain {
     }
 }
 
-fn within(number: &Operand, ranges: &[(u32, u32)]) -> Plain {
+pub(super) fn within(number: &Operand, ranges: &[(u32, u32)]) -> Plain {
     let one = |(first, last): &(u32, u32)| within_one(number, *first, *last);
     any(ranges.iter().map(one).collect())
 }
@@ -396,7 +396,7 @@ pub(super) fn mask_of(bits: u8) -> [u8; 16] {
     u128::MAX.checked_shl(128 - u32::from(bits.min(128))).unwrap_or(0).to_be_bytes()
 }
 
-fn of_network(end: End, network: Network) -> Plain {
+pub(super) fn of_network(end: End, network: Network) -> Plain {
     let (mask, value) = (mask_of(network.prefix_len()), octets_of(network.address()));
     let at = address_at(end);
     all(vec![

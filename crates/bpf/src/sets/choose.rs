@@ -1,0 +1,288 @@
+//! Which rules of a set are found how.
+//!
+//! Rules that ask the same fields for single values go to a hash table, rules that differ in one network to a
+//! trie, many others to bitmaps; what is left, and what matches by chance, is compared one by one. Each way
+//! gives the best rank among its rules, and the best of them decides.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use rules::form::{RuleSet, Ruled};
+
+use super::boxes::{self, Addressed};
+use super::code::{Code, scratch};
+use super::line::{self, Compared, Lists};
+use super::networks::{self, Networks};
+use super::plain::{Plain, Tables};
+use super::pool::Pooled;
+use super::tuples::{self, Tuples};
+use super::vectors::{self, Made, Vectors};
+use super::{SetError, grouped, rank};
+use crate::asm::{Cond, Label, Reg, Size};
+use crate::tables::Table;
+
+/// The fewest rules that a table is made for: it costs a frame as much as these when they are compared.
+const GROUP_LEAST: usize = 24;
+/// The fewest where there are bitmaps anyway, to which a rule adds next to nothing.
+const GROUP_LEAST_BESIDE: usize = 256;
+/// The most rules that are compared one by one where they need not be.
+const LINE_MOST: usize = 48;
+
+/// Rules by rank.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Ranked {
+    /// The rank of the rule that decides where no other does; 0 for none.
+    otherwise: u32,
+    parts: Vec<Part>,
+    /// Compared one by one, the highest rank first.
+    line: Vec<(u32, Compared)>,
+    /// Whether any rank stands for a quick rule.
+    quick: bool,
+}
+
+/// Rules that are found together.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Part {
+    /// The highest rank among them.
+    best: u32,
+    way: Way,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Way {
+    Tuples(Tuples),
+    Networks(Networks),
+    Vectors(Vectors),
+}
+
+/// What has been chosen so far.
+#[derive(Clone, Default)]
+struct Chosen {
+    parts: Vec<Part>,
+    tables: Vec<Table>,
+    next_table: u32,
+    /// What no part has.
+    rest: Vec<Pooled>,
+}
+
+impl Ranked {
+    /// Chooses for each rule of a set in which no order but the rank matters.
+    pub(super) fn choose(
+        set: &RuleSet,
+        lists: &mut Tables,
+        tables: &mut Vec<Table>,
+        next_table: &mut u32,
+    ) -> Result<Self, SetError> {
+        let mut addressed = Addressed::default();
+        let mut deciding: Vec<(u32, usize)> = Vec::with_capacity(set.rulings().len());
+        for (at, ruling) in set.rulings().iter().enumerate() {
+            if ruling.verdict != Ruled::Match {
+                deciding.push((rank::of(set.rulings().len(), at, ruling.quick), at));
+            }
+        }
+        deciding.sort_unstable_by_key(|rule| Reverse(*rule));
+        let mut ranked = Self { otherwise: 0, parts: Vec::new(), line: Vec::new(), quick: false };
+        let mut pool = Vec::with_capacity(deciding.len());
+        // The rules that are compared, each once, the highest rank first.
+        let mut compared: BTreeSet<(Reverse<u32>, usize)> = BTreeSet::new();
+        for (rank, at) in deciding {
+            let ruling = &set.rulings()[at];
+            let found = match ruling.chance {
+                None => boxes::boxes(&ruling.when, true, &mut addressed),
+                Some(_) => None,
+            };
+            let Some(found) = found else {
+                compared.insert((Reverse(rank), at));
+                ranked.quick |= ruling.quick;
+                continue;
+            };
+            ranked.quick |= ruling.quick && !found.is_empty();
+            if found.iter().any(|limits| limits.is_empty()) {
+                // It matches every frame, so nothing below it ever decides.
+                ranked.otherwise = rank;
+                break;
+            }
+            pool.extend(found.into_iter().map(|limits| Pooled { rank, at, limits }));
+        }
+        let mut chosen = Chosen::of(pool, &addressed, *next_table);
+        *next_table = chosen.next_table;
+        tables.append(&mut chosen.tables);
+        ranked.parts = chosen.parts;
+        compared.extend(chosen.rest.iter().map(|pooled| (Reverse(pooled.rank), pooled.at)));
+        for (Reverse(rank), at) in compared {
+            let rule = Compared::of(at, &set.rulings()[at], lists)?;
+            match rule.test {
+                Plain::Known(false) => {}
+                Plain::Known(true) if rule.chance.is_none() => {
+                    ranked.otherwise = ranked.otherwise.max(rank);
+                    break;
+                }
+                _ => ranked.line.push((rank, rule)),
+            }
+        }
+        Ok(ranked)
+    }
+
+    pub(super) fn quick(&self) -> bool {
+        self.quick
+    }
+
+    pub(super) fn line(&self) -> &[(u32, Compared)] {
+        &self.line
+    }
+
+    /// Whether any part reads the VLAN; the line is not asked.
+    pub(super) fn asks_vlan(&self) -> bool {
+        self.parts.iter().any(|part| match &part.way {
+            Way::Tuples(tuples) => {
+                let mut asks = tuples.asks_vlan();
+                tuples.first().visit(&mut |test| asks |= test.asks_vlan());
+                asks
+            }
+            Way::Networks(networks) => {
+                let mut asks = false;
+                networks.first().visit(&mut |test| asks |= test.asks_vlan());
+                asks
+            }
+            Way::Vectors(vectors) => vectors.asks_vlan(),
+        })
+    }
+
+    pub(super) fn describe(&self, rules: &str) -> Vec<String> {
+        let (mut lines, mut counts) = (Vec::new(), BTreeMap::new());
+        for part in &self.parts {
+            let (name, count) = match &part.way {
+                Way::Tuples(tuples) => {
+                    let keys = grouped(tuples.keys);
+                    lines.push(format!(
+                        "table_{}: {keys} exact keys, one lookup in a hash table",
+                        tuples.table.0
+                    ));
+                    ("by exact fields", tuples.rules)
+                }
+                Way::Networks(networks) => {
+                    let (count, end) = (grouped(networks.rules), line::end_name(networks.end));
+                    lines.push(format!(
+                        "table_{}: {count} networks of the {end}, one lookup in a trie",
+                        networks.trie.0
+                    ));
+                    ("by network", networks.rules)
+                }
+                Way::Vectors(vectors) => {
+                    let (count, lookups) = (grouped(vectors.rules), vectors.lookups());
+                    lines.push(format!(
+                        "table_{}: bitmaps of {count} boxes, {lookups} lookups",
+                        vectors.block().0
+                    ));
+                    ("by bitmaps", vectors.rules)
+                }
+            };
+            *counts.entry(name).or_insert(0) += count;
+        }
+        if !self.line.is_empty() {
+            counts.insert("compared one by one", self.line.len());
+        }
+        if self.otherwise != 0 {
+            counts.insert("for every other frame", 1);
+        }
+        let counts: Vec<String> =
+            counts.into_iter().map(|(name, count)| format!("{} {name}", grouped(count))).collect();
+        let counts = if counts.is_empty() { "none can decide".to_owned() } else { counts.join(", ") };
+        lines.insert(0, format!("{rules}: {counts}"));
+        lines
+    }
+
+    /// Leaves the best rank in scratch and falls through or goes to `done`.
+    pub(super) fn emit(&self, code: &mut Code<'_>, lists: &mut Lists, done: Label) {
+        code.keep(Size::Word, scratch::BEST, self.otherwise.cast_signed());
+        for (number, part) in self.parts.iter().enumerate() {
+            let next = code.asm.label();
+            if number > 0 {
+                // Nothing better is to be had here.
+                code.recall(Size::Word, Reg::R0, scratch::BEST);
+                code.asm.jump_if(Reg::R0, Cond::Ge, part.best.cast_signed(), next);
+            }
+            match &part.way {
+                Way::Tuples(tuples) => tuples.emit(code, next),
+                Way::Networks(networks) => networks.emit(code, next),
+                Way::Vectors(vectors) => vectors.emit(code, next),
+            }
+            if !matches!(part.way, Way::Vectors(_)) {
+                code.asm.jump_if(Reg::R0, Cond::Eq, 0, next);
+                code.asm.load(Size::Word, Reg::R0, Reg::R0, 0);
+            }
+            if number > 0 || self.otherwise != 0 {
+                code.recall(Size::Word, Reg::R1, scratch::BEST);
+                code.asm.jump_if(Reg::R0, Cond::Le, Reg::R1, next);
+            }
+            code.keep(Size::Word, scratch::BEST, Reg::R0);
+            code.asm.place(next);
+        }
+        let beside = !self.parts.is_empty();
+        if let Some((best, _)) = self.line.first().filter(|_| beside) {
+            code.recall(Size::Word, Reg::R0, scratch::BEST);
+            code.asm.jump_if(Reg::R0, Cond::Ge, best.cast_signed(), done);
+        }
+        line::ranked(code, lists, &self.line, beside, done);
+    }
+}
+
+impl Chosen {
+    fn of(pool: Vec<Pooled>, addressed: &Addressed, next_table: u32) -> Self {
+        let rules = |pool: &[Pooled]| {
+            // Boxes of one rule stand side by side.
+            pool.chunk_by(|a, b| a.at == b.at).count()
+        };
+        let start = Self { next_table, rest: pool, ..Self::default() };
+        let chosen = start.clone().with_groups(addressed, GROUP_LEAST);
+        if rules(&chosen.rest) <= LINE_MOST {
+            return chosen;
+        }
+        start.with_groups(addressed, GROUP_LEAST_BESIDE).with_bitmaps(addressed)
+    }
+
+    fn with_groups(mut self, addressed: &Addressed, least: usize) -> Self {
+        let best = |tables: &Table| {
+            let rank = |value: &Vec<u8>| value.first_chunk().map_or(0, |octets| u32::from_ne_bytes(*octets));
+            tables.entries.iter().map(|(_, value)| rank(value)).max().unwrap_or(0)
+        };
+        let (rest, next) = (&mut self.rest, &mut self.next_table);
+        // Single addresses are found by exact keys, which is faster, before networks are.
+        let mut found = Vec::new();
+        let exact = tuples::take(rest, addressed, least, true, next);
+        found.extend(exact.into_iter().map(|(tuples, table)| (Way::Tuples(tuples), table)));
+        let by_network = networks::take(rest, addressed, least, next);
+        found.extend(by_network.into_iter().map(|(networks, table)| (Way::Networks(networks), table)));
+        let masked = tuples::take(rest, addressed, least, false, next);
+        found.extend(masked.into_iter().map(|(tuples, table)| (Way::Tuples(tuples), table)));
+        for (way, table) in found {
+            self.parts.push(Part { best: best(&table), way });
+            self.tables.push(table);
+        }
+        self
+    }
+
+    fn with_bitmaps(mut self, addressed: &Addressed) -> Self {
+        let mut aside = Vec::new();
+        while self.rest.len() > LINE_MOST {
+            match vectors::make(&self.rest, addressed, &mut self.next_table) {
+                Made::Vectors(vectors, tables) => {
+                    // The highest rank comes first.
+                    let best = self.rest.first().map_or(0, |pooled| pooled.rank);
+                    self.parts.push(Part { best, way: Way::Vectors(vectors) });
+                    self.tables.extend(tables);
+                    self.rest.clear();
+                }
+                Made::Without(dimension) => {
+                    let (without, limited) = std::mem::take(&mut self.rest)
+                        .into_iter()
+                        .partition(|pooled| !pooled.limits.contains_key(&dimension));
+                    (self.rest, aside) = (without, [aside, limited].concat());
+                }
+                Made::TooLarge => break,
+            }
+        }
+        self.rest.extend(aside);
+        self
+    }
+}
