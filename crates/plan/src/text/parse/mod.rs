@@ -196,6 +196,8 @@ impl<'r, 't> Parser<'r, 't> {
     }
 
     fn table(&mut self, verb: &Word<'_>, mut words: Words<'_>) -> Parsed<()> {
+        // Entries of a table whose name is flawed are looked at all the same.
+        self.table = Some((String::new(), Vec::new()));
         let word = words.next("the name of a table")?;
         words.done()?;
         if self.tables.len() == TABLES_MAX {

@@ -44,6 +44,7 @@ pub(super) struct Words<'t> {
 impl<'t> Words<'t> {
     /// The words of a line that begins at octet `start` of the text.
     pub(super) fn new(line: &'t str, start: usize) -> Self {
+        let line = line.trim_end();
         Self { line, at: 0, start, end: start }
     }
 

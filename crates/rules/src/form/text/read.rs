@@ -51,7 +51,7 @@ pub enum TestFlaw {
 impl fmt::Display for TestFlaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Expected(what) => write!(f, "not {what}"),
+            Self::Expected(what) => write!(f, "{what} should stand here"),
             Self::Vlan(part) => write!(f, "not a VLAN (0 to 4095) or a range of them: {part:?}"),
             Self::Range(part) => write!(f, "not a number or a range of numbers: {part:?}"),
             Self::Addresses(part) => write!(f, "not a network or a range of addresses: {part:?}"),
@@ -126,14 +126,14 @@ impl Node {
     fn test(self, at: Range<usize>) -> Read<Test> {
         match self {
             Self::Test(test) => Ok(test),
-            Self::Number(_) => Err(TestError { at, what: TestFlaw::Expected("a test, but a number") }),
+            Self::Number(_) => Err(TestError { at, what: TestFlaw::Expected("a test, and no number,") }),
         }
     }
 
     fn number(self, at: Range<usize>) -> Read<Number> {
         match self {
             Self::Number(number) => Ok(number),
-            Self::Test(_) => Err(TestError { at, what: TestFlaw::Expected("a number, but a test") }),
+            Self::Test(_) => Err(TestError { at, what: TestFlaw::Expected("a number, and no test,") }),
         }
     }
 }
@@ -527,38 +527,38 @@ mod tests {
     #[test]
     fn nonsense_is_refused_where_it_stands() {
         for (text, said) in [
-            ("", "0..0: not a test or a number"),
-            ("any", "0..3: not a test or a number"),
-            ("all all", "4..7: not `and`, `or` or the end"),
+            ("", "0..0: a test or a number should stand here"),
+            ("any", "0..3: a test or a number should stand here"),
+            ("all all", "4..7: `and`, `or` or the end should stand here"),
             ("vlan", "4..4: not a VLAN (0 to 4095) or a range of them: \"\""),
-            ("vlan 1 2", "7..8: not `and`, `or` or the end"),
+            ("vlan 1 2", "7..8: `and`, `or` or the end should stand here"),
             ("vlan 7,4096", "7..11: not a VLAN (0 to 4095) or a range of them: \"4096\""),
-            ("(all", "4..4: not `)`"),
-            ("all)", "3..4: not `and`, `or` or the end"),
-            ("all and", "7..7: not a test or a number"),
+            ("(all", "4..4: `)` should stand here"),
+            ("all)", "3..4: `and`, `or` or the end should stand here"),
+            ("all and", "7..7: a test or a number should stand here"),
             ("all or all and all", "11..14: this wants parentheses"),
             ("1 + 2 + 3 = 4", "6..7: this wants parentheses"),
-            ("1", "0..1: not a test, but a number"),
-            ("not 5", "3..5: not a test, but a number"),
-            ("all = 1", "4..5: not `and`, `or` or the end"),
-            ("1 = all", "4..7: not a test or a number"),
-            ("(all) + 1 = 2", "0..7: not a number, but a test"),
-            ("[0:3] = 1", "3..4: not 1, 2 or 4 octets"),
-            ("[0 = 1", "3..4: not `]`"),
-            ("[all] = 1", "1..4: not a test or a number"),
+            ("1", "0..1: a test, and no number, should stand here"),
+            ("not 5", "3..5: a test, and no number, should stand here"),
+            ("all = 1", "4..5: `and`, `or` or the end should stand here"),
+            ("1 = all", "4..7: a test or a number should stand here"),
+            ("(all) + 1 = 2", "0..7: a number, and no test, should stand here"),
+            ("[0:3] = 1", "3..4: 1, 2 or 4 octets should stand here"),
+            ("[0 = 1", "3..4: `]` should stand here"),
+            ("[all] = 1", "1..4: a test or a number should stand here"),
             ("length in 5-4", "10..13: not a number or a range of numbers: \"5-4\""),
             ("length in 1,,2", "12..12: not a number or a range of numbers: \"\""),
             ("length in 4294967296", "10..20: not a number or a range of numbers: \"4294967296\""),
-            ("source 10.0.0.1", "7..15: not `in`"),
+            ("source 10.0.0.1", "7..15: `in` should stand here"),
             ("source in 10.0.0.0/33", "10..21: not a network or a range of addresses: \"10.0.0.0/33\""),
             ("source in <web>", "10..15: no table \"web\""),
-            ("and all", "4..7: not `(` behind `and` or `or`"),
-            ("protochain 256 of 4 at 0", "11..14: not a number of 0 to 255"),
-            ("protochain 6 at 14", "13..15: not `of` and a version of IP"),
-            ("protochain 6 of 4", "17..17: not `at` and an offset"),
-            ("-1 = 1", "0..2: not a test or a number"),
-            ("ä", "0..2: not a test or a number"),
-            ("all and ä)", "8..10: not a test or a number"),
+            ("and all", "4..7: `(` behind `and` or `or` should stand here"),
+            ("protochain 256 of 4 at 0", "11..14: a number of 0 to 255 should stand here"),
+            ("protochain 6 at 14", "13..15: `of` and a version of IP should stand here"),
+            ("protochain 6 of 4", "17..17: `at` and an offset should stand here"),
+            ("-1 = 1", "0..2: a test or a number should stand here"),
+            ("ä", "0..2: a test or a number should stand here"),
+            ("all and ä)", "8..10: a test or a number should stand here"),
         ] {
             let error = text.parse::<Test>().expect_err(text);
             assert_eq!(format!("{:?}: {}", error.at, error.what), said, "{text:?}");
