@@ -4,4 +4,5 @@
 
 pub mod capture;
 pub mod frame;
+pub mod pf;
 pub mod text;

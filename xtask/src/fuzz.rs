@@ -17,6 +17,7 @@ const TARGETS: &[(&str, &[&str])] = &[
     ("pcap", &["fuzz/seeds/pcap"]),
     ("pcapng", &["fuzz/seeds/pcapng"]),
     ("frame", &["fuzz/seeds/frame"]),
+    ("pf", &["corpus/pf"]),
 ];
 
 /// What libFuzzer needs of a target: a counter at each edge, the table of edges, and the operands of comparisons.

@@ -81,6 +81,7 @@ pub fn run(steps: &mut Steps) {
 /// Rewrites the golden files: plans and outcomes, listings, help texts.
 pub fn bless() -> Outcome {
     run_command(cargo(&["test", "--package", "corpus", "--locked"]).env(BLESS, "1"))?;
+    run_command(cargo(&["test", "--package", "rules", "--test", "pf", "--locked"]).env(BLESS, "1"))?;
     run_command(cargo(&["test", "--package", "bpf", "--test", "listing", "--locked"]).env(BLESS, "1"))?;
     run_command(cargo(&["test", "--package", "tapwright", "--test", "cli", "--locked"]).env(BLESS, "1"))
 }

@@ -55,7 +55,8 @@ pub(super) struct IcmpDraft {
     pub span: Range<usize>,
 }
 
-const ORDER: &str = "a rule is written in this order: pass|block|match, in|out, log, quick, on, dup-to, inet|inet6, proto, from, to, and then the rest";
+const ORDER: &str = "a rule is written in this order: pass|block|match, in|out, log, quick, on, dup-to, \
+    inet|inet6, proto, from, to, and then the rest";
 
 impl Draft {
     fn new(action: Action, span: Range<usize>) -> Self {
@@ -269,7 +270,8 @@ fn interfaces(draft: &mut Draft, cursor: &mut Cursor<'_>, report: &mut Report<'_
 fn advise_negated(span: Range<usize>, report: &mut Report<'_>) {
     report.advise(
         span,
-        "several items with `!` in one list become a rule each, and what one of them leaves out another matches",
+        "several items with `!` in one list become a rule each, and what one of them leaves out another \
+         matches",
         "for addresses use a table: `! <name>` leaves out all of them",
     );
 }

@@ -260,7 +260,8 @@ pub(super) fn table_name(cursor: &mut Cursor<'_>, report: &mut Report<'_>) -> Re
     Ok(name.to_owned())
 }
 
-const NO_PORT: &str = "write a port from 0 to 65535 or its name, perhaps behind = != < <= > >=, or two with : >< <> between them";
+const NO_PORT: &str = "write a port from 0 to 65535 or its name, perhaps behind = != < <= > >=, or two \
+    with : >< <> between them";
 
 /// Takes one item of a list of ports.
 pub(super) fn port_item(
@@ -268,8 +269,8 @@ pub(super) fn port_item(
     report: &mut Report<'_>,
     items: &mut Vec<(PortMatch, Range<usize>)>,
 ) -> Result<(), Stop> {
-    let from = cursor.span();
-    const UNARY: [(&str, fn(u16) -> PortMatch); 6] = [
+    type Unary = fn(u16) -> PortMatch;
+    const UNARY: [(&str, Unary); 6] = [
         ("=", PortMatch::Equal),
         ("!=", PortMatch::NotEqual),
         ("<=", PortMatch::AtMost),
@@ -277,6 +278,7 @@ pub(super) fn port_item(
         (">=", PortMatch::AtLeast),
         (">", PortMatch::Greater),
     ];
+    let from = cursor.span();
     let unary = UNARY.iter().find(|(symbol, _)| cursor.eat(symbol));
     let token = cursor.text(report, "a port", NO_PORT)?;
     let text = token.text().unwrap_or_default();
@@ -304,7 +306,7 @@ pub(super) fn port_item(
             })
         }
         (None, unary, None) => {
-            let of = unary.map_or(PortMatch::Equal as fn(u16) -> PortMatch, |(_, of)| *of);
+            let of = unary.map_or(PortMatch::Equal as Unary, |(_, of)| *of);
             port(text, &span, report).map(of)
         }
     };

@@ -19,12 +19,13 @@ const PROTOCOLS_READ: &[(&str, u8)] = &[
 /// Names of ports beside those that everybody has: OpenBSD's own, and what is common by now.
 #[rustfmt::skip]
 const SERVICES: &[(&str, u16)] = &[
-    ("dns", 53), ("dhcps", 67), ("dhcpc", 68), ("pop2", 109), ("rpcbind", 111), ("portmap", 111), ("irc", 194),
-    ("imap3", 220), ("rip", 520), ("ripng", 521), ("netconf-ssh", 830), ("oracle", 1521), ("pptp", 1723),
-    ("mqtt", 1883), ("ssdp", 1900), ("nfsd", 2049), ("netflow", 2055), ("gtp-user", 2152), ("squid", 3128),
-    ("rdp", 3389), ("stun", 3478), ("bfd-control", 3784), ("ipsec-msft", 4500), ("ipfix", 4739), ("vxlan", 4789),
-    ("jabber", 5222), ("llmnr", 5355), ("vnc", 5900), ("geneve", 6081), ("sflow", 6343), ("bittorrent", 6881),
-    ("https-alt", 8443), ("secure-mqtt", 8883), ("memcache", 11211), ("wireguard", 51820),
+    ("dns", 53), ("dhcps", 67), ("dhcpc", 68), ("pop2", 109), ("rpcbind", 111), ("portmap", 111),
+    ("irc", 194), ("imap3", 220), ("rip", 520), ("ripng", 521), ("netconf-ssh", 830), ("oracle", 1521),
+    ("pptp", 1723), ("mqtt", 1883), ("ssdp", 1900), ("nfsd", 2049), ("netflow", 2055),
+    ("gtp-user", 2152), ("squid", 3128), ("rdp", 3389), ("stun", 3478), ("bfd-control", 3784),
+    ("ipsec-msft", 4500), ("ipfix", 4739), ("vxlan", 4789), ("jabber", 5222), ("llmnr", 5355),
+    ("vnc", 5900), ("geneve", 6081), ("sflow", 6343), ("bittorrent", 6881), ("https-alt", 8443),
+    ("secure-mqtt", 8883), ("memcache", 11211), ("wireguard", 51820),
 ];
 
 #[rustfmt::skip]

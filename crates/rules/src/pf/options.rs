@@ -168,7 +168,8 @@ fn icmp(
 }
 
 fn tos(draft: &mut Draft, cursor: &mut Cursor<'_>, report: &mut Report<'_>) -> Result<(), Stop> {
-    const HELP: &str = "write a number up to 255, 0x and two hexadecimal digits, or a name such as `lowdelay`, `ef`, `af11` or `cs1`";
+    const HELP: &str = "write a number up to 255, 0x and two hexadecimal digits, or a name such as \
+        `lowdelay`, `ef`, `af11` or `cs1`";
     cursor.take();
     let token = cursor.text(report, "a type of service", HELP)?;
     let text = token.text().unwrap_or_default();

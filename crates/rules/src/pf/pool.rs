@@ -10,7 +10,8 @@ use super::rule::{Family, Pool, PoolMethod, Target};
 use super::words::{is_keyword, shown};
 
 const FORM: &str = "write `dup-to (interface address)` or `dup-to interface`";
-const BARE: &str = "an address alone names no monitor port: newer versions of pf look the interface up in the routing table, and a tap has none";
+const BARE: &str = "an address alone names no monitor port: newer versions of pf look the interface up \
+    in the routing table, and a tap has none";
 /// The most targets that a pool may have.
 const TARGETS_MAX: usize = 64;
 
@@ -58,7 +59,8 @@ pub(super) fn pool(cursor: &mut Cursor<'_>, report: &mut Report<'_>) -> Result<O
         report.advise(
             cursor.since(&from),
             "`sticky-address` chooses by a hash of the source: a source always goes to the same target",
-            "nothing need be done: no table of sources fills up, and which target it is stays the same after a restart",
+            "nothing need be done: no table of sources fills up, and which target it is stays the same \
+             after a restart",
         );
     }
     let sticky = sticky && method != PoolMethod::Single;
@@ -136,19 +138,16 @@ fn hash_key(cursor: &mut Cursor<'_>, report: &mut Report<'_>) -> Option<String> 
     }
     cursor.take();
     let span = token.span.clone();
-    if let Some(digits) = key.strip_prefix("0x") {
-        if key.len() != HEX || !digits.chars().all(|c| c.is_ascii_hexdigit()) {
-            report.wrong(
-                span,
-                format!("{} is no key", shown(key)),
-                "write 0x and 32 hexadecimal digits, or a word",
-            );
-            return None;
-        }
+    let is_hex = |digits: &str| key.len() == HEX && digits.chars().all(|c| c.is_ascii_hexdigit());
+    if key.strip_prefix("0x").is_some_and(|digits| !is_hex(digits)) {
+        let help = "write 0x and 32 hexadecimal digits, or a word";
+        report.wrong(span, format!("{} is no key", shown(key)), help);
+        return None;
     }
     report.advise(
         span,
-        "the key of `source-hash` changes nothing: every source has its target by a hash that is the same on every tap",
+        "the key of `source-hash` changes nothing: every source has its target by a hash that is the \
+         same on every tap",
         "leave the key out",
     );
     Some(key.to_owned())

@@ -76,17 +76,20 @@ fn skip(cursor: &mut Cursor<'_>, report: &mut Report<'_>) -> Result<(), Stop> {
     cursor.list(report, &mut |cursor, report| {
         let token = cursor.text(report, "an interface", "write `set skip on` and an interface")?;
         let name = token.text().unwrap_or_default();
-        let is_loopback = name.strip_prefix("lo").is_some_and(|rest| rest.bytes().all(|octet| octet.is_ascii_digit()));
+        let is_loopback =
+            name.strip_prefix("lo").is_some_and(|rest| rest.bytes().all(|octet| octet.is_ascii_digit()));
         let span = token.span.clone();
         match is_loopback {
             true => report.advise(
                 span,
-                "`set skip on` the loopback interface changes nothing: rules are tried on frames of ports only",
+                "`set skip on` the loopback interface changes nothing: rules are tried on frames of \
+                 ports only",
                 "leave it out",
             ),
             false => {
-                let help = format!("write `pass quick on {name}` as the first rule, which means the same here");
-                report.wrong(span, format!("{} is skipped, and frames of every port are judged", shown(name)), help);
+                let what = format!("{} is skipped, and frames of every port are judged", shown(name));
+                let same = format!("write `pass quick on {name}` as the first rule: it means the same here");
+                report.wrong(span, what, same);
             }
         }
         Ok(())

@@ -162,12 +162,13 @@ impl Reader {
                 return self.define(name, value, report);
             }
         }
-        if let [name, equals, ..] = &tokens[..] {
-            if equals.is_symbol("=") && name.word().is_some() {
-                let what = format!("{} cannot name a macro", name.shown());
-                let help = "choose another name: the word means something to pf";
-                return Err(report.wrong(name.span.clone(), what, help));
-            }
+        if let [name, equals, ..] = &tokens[..]
+            && equals.is_symbol("=")
+            && name.word().is_some()
+        {
+            let what = format!("{} cannot name a macro", name.shown());
+            let help = "choose another name: the word means something to pf";
+            return Err(report.wrong(name.span.clone(), what, help));
         }
         let tokens = self.replaced(tokens, report)?;
         let mut cursor = Cursor::new(&tokens);

@@ -252,7 +252,8 @@ fn addresses_networks_and_ranges() {
 #[test]
 fn tables_hold_both_families() {
     let parsed = read(
-        "table <t> { 10.0.0.0/8, !10.0.0.0/24, 2001:db8::/32 }\npass from <t>\npass from ! <t>\npass inet from ! <t>",
+        "table <t> { 10.0.0.0/8, !10.0.0.0/24, 2001:db8::/32 }\npass from <t>\npass from ! <t>\npass \
+         inet from ! <t>",
     );
     let frame = |source| Packet { source, ..Packet::new(TCP, tcp(1, 2, 0)) }.frame();
     let v6 = Packet::v6(TCP, tcp(1, 2, 0)).frame();
