@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::steps::{Outcome, Steps, cargo, command, output, run as run_command, say, target};
 
-/// The scenarios that must be there: one for each device kind.
+/// The scenarios that must be there: one for each device kind, the distributor as the chapter has it.
 const KINDS: &[&str] = &[
     "tap",
     "port-aggregator",
@@ -15,6 +15,7 @@ const KINDS: &[&str] = &[
     "link-aggregator",
     "bond",
     "watch",
+    "pf-dup-to",
 ];
 
 /// Seconds after which a scenario is taken to hang.

@@ -88,6 +88,10 @@ pub fn text(report: &Report, style: Style, kept: Option<&str>) -> String {
     for plan in &report.boxes {
         page.heading(&format!("{} on {}", plan.file, plan.host));
         page.indented(&plan.text);
+        for (name, text) in &plan.files {
+            page.heading(name);
+            page.indented(text);
+        }
     }
     if !report.ends.is_empty() {
         page.heading("Ends of cables");

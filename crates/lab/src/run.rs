@@ -110,7 +110,7 @@ pub fn run(scenario: &Scenario, options: &Options) -> Result<(Lab, Report), LabE
 fn run_here(scenario: &Scenario, options: &Options) -> Result<(Lab, Report), LabError> {
     let mut lab = Lab::build(scenario, options)?;
     let servers = traffic::serve(&lab.network)?;
-    let traffic = traffic::run(&lab.network, lab.layout.management)?;
+    let traffic = traffic::run(&lab.network, lab.layout.traffic)?;
     drop(servers);
     let (ledgers, checks) = lab.settle()?;
     let report = Report {
@@ -230,9 +230,9 @@ impl Lab {
         let mtu = usize::try_from(MTU).expect("an MTU fits in memory");
         let mut frames = Vec::new();
         for frame in self.capture(&passing.end).frames() {
-            let tag = wire::Frame::ethernet(&frame.bytes).and_then(|frame| frame.outer_tag());
-            let vlan_fits = passing.vlan.is_none_or(|vlan| tag.is_some_and(|tag| tag.vlan().id() == vlan));
-            if frame.outgoing == (passing.way == Way::Sent) && vlan_fits {
+            let read = wire::Frame::ethernet(&frame.bytes);
+            let kept = passing.only.is_none_or(|only| read.is_some_and(|frame| only.keeps(&frame)));
+            if frame.outgoing == (passing.way == Way::Sent) && kept {
                 let cut = segment::wire_frames(&frame.bytes, frame.checksum_partial, mtu);
                 frames.extend(cut.ok_or_else(|| {
                     LabError::new(
@@ -339,7 +339,7 @@ impl Lab {
         sides: &[Side],
         far: &End,
     ) -> Result<Vec<Check>, LabError> {
-        let arrived = self.side(&Passing { end: far.clone(), way: Way::Received, vlan: None })?;
+        let arrived = self.side(&Passing { end: far.clone(), way: Way::Received, only: None })?;
         let came: Vec<&[u8]> = arrived.frames.iter().map(Vec::as_slice).collect();
         let sent: usize = sides.iter().map(|side| side.frames.len()).sum();
         let what = format!("{name}: {sent} frames reached {far}, byte for byte, in order");
@@ -391,9 +391,13 @@ fn to_u64(count: usize) -> u64 {
 /// The plans of all boxes. The configs are the lab's own, so that a problem in one is a defect; it is told as
 /// any user would be told.
 fn compile(layout: &Layout) -> Result<Vec<Plan>, LabError> {
-    let compile = |place: &BoxPlan| match plan::compile(&place.file, &place.text) {
-        Ok((compiled, _)) => Ok(compiled),
-        Err(problems) => Err(LabError::new(&place.file, problems)),
+    let compile = |place: &BoxPlan| {
+        let files = |name: &str| {
+            let found = place.files.iter().find(|(known, _)| *known == name);
+            found.map(|(_, text)| (*text).to_owned()).ok_or_else(|| "the lab has no such file".to_owned())
+        };
+        let compiled = plan::compile_with(&place.file, &place.text, &files);
+        compiled.map(|compiled| compiled.plan).map_err(|problems| LabError::new(&place.file, problems))
     };
     layout.boxes.iter().map(compile).collect()
 }

@@ -3,7 +3,12 @@
 //! A scenario says which cables are cut, what is plugged in where, the config of each box that runs a plan, and
 //! what each sensor should see. Never does I/O; `run` makes it happen.
 
+use wire::Frame;
+use wire::headers::{protocol, walk};
+
 use crate::enterprise::{BRIDGE, End, Jack, TAP};
+
+mod steering;
 
 /// How a scenario is to be laid out.
 #[derive(Clone, Debug)]
@@ -41,8 +46,20 @@ pub struct Layout {
     pub boxes: Vec<BoxPlan>,
     /// What is captured, and what must be seen there.
     pub sensors: Vec<Sensor>,
-    /// Whether DMZ hosts talk in the management VLAN.
-    pub management: bool,
+    /// What crosses the enterprise.
+    pub traffic: Traffic,
+}
+
+/// What crosses the enterprise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Traffic {
+    /// Ping, DNS, HTTP and mail, both ways.
+    #[default]
+    Enterprise,
+    /// The same, and hosts of the DMZ that talk in the management VLAN.
+    Management,
+    /// One name looked up and one page fetched.
+    WebFetch,
 }
 
 /// A cable with the tap box in it.
@@ -63,6 +80,8 @@ pub struct BoxPlan {
     pub file: String,
     /// The config.
     pub text: String,
+    /// The files that the config names, and what is in them.
+    pub files: Vec<(&'static str, &'static str)>,
     /// What the ledger of its ports must agree with.
     pub ports: Vec<PortTruth>,
 }
@@ -85,8 +104,48 @@ pub struct Passing {
     pub end: End,
     /// Sent by it, or received.
     pub way: Way,
-    /// Only those whose outer tag is of this VLAN.
-    pub vlan: Option<u16>,
+    /// Only some of them.
+    pub only: Option<Only>,
+}
+
+/// Some of the frames that pass an end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Only {
+    /// Those whose outer tag is of this VLAN.
+    Vlan(u16),
+    /// TCP from or to port 80.
+    Web,
+    /// TCP of all other ports, UDP, and ICMP of IPv4.
+    Rest,
+}
+
+impl Only {
+    /// Whether a frame is one of them.
+    pub fn keeps(self, frame: &Frame<'_>) -> bool {
+        let headers = walk(frame);
+        let port = |at: usize| frame.data.get(at..)?.first_chunk().copied().map(u16::from_be_bytes);
+        let web = headers.transport.is_some_and(|header| {
+            header.protocol == protocol::TCP && [header.at, header.at + 2].map(port).contains(&Some(80))
+        });
+        match self {
+            Self::Vlan(vlan) => frame.outer_tag().is_some_and(|tag| tag.vlan().id() == vlan),
+            Self::Web => web,
+            Self::Rest => {
+                let known = [protocol::TCP, protocol::UDP, protocol::ICMP];
+                !web && headers.ip.is_some_and(|ip| known.contains(&ip.protocol))
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Only {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Vlan(vlan) => write!(f, "vlan {vlan}"),
+            Self::Web => f.write_str("of TCP port 80"),
+            Self::Rest => f.write_str("of other ports, UDP and ICMP"),
+        }
+    }
 }
 
 /// Which way frames pass an end.
@@ -101,7 +160,7 @@ pub enum Way {
 impl std::fmt::Display for Passing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.end, if self.way == Way::Sent { "tx" } else { "rx" })?;
-        self.vlan.map_or(Ok(()), |vlan| write!(f, " vlan {vlan}"))
+        self.only.map_or(Ok(()), |only| write!(f, " {only}"))
     }
 }
 
@@ -119,7 +178,7 @@ pub struct Sensor {
 }
 
 /// Every scenario, in the order of the chapter.
-pub const SCENARIOS: [Scenario; 8] = [
+pub const SCENARIOS: [Scenario; 9] = [
     Scenario {
         name: "tap",
         summary: "traditional tap between router and firewall: each direction on a monitor port of its own",
@@ -160,6 +219,11 @@ pub const SCENARIOS: [Scenario; 8] = [
         summary: "a SPAN session on members of the DMZ switch: one host both ways, and one VLAN",
         lay: watch,
     },
+    Scenario {
+        name: "pf-dup-to",
+        summary: "rules of pf choose the sensor: TCP port 80 to one, the rest to another, on a link between the two",
+        lay: steering::pf_dup_to,
+    },
 ];
 
 /// The scenario of this name.
@@ -170,15 +234,15 @@ pub fn find(name: &str) -> Option<&'static Scenario> {
 const PERIMETER_LINK: (Jack, Jack) = (("perimeter", "lan"), ("firewall", "outside"));
 
 fn sent(host: &str, interface: &str) -> Passing {
-    Passing { end: End::new(host, interface), way: Way::Sent, vlan: None }
+    Passing { end: End::new(host, interface), way: Way::Sent, only: None }
 }
 
 fn received(host: &str, interface: &str) -> Passing {
-    Passing { end: End::new(host, interface), way: Way::Received, vlan: None }
+    Passing { end: End::new(host, interface), way: Way::Received, only: None }
 }
 
 fn in_vlan(passing: Passing, vlan: u16) -> Passing {
-    Passing { vlan: Some(vlan), ..passing }
+    Passing { only: Some(Only::Vlan(vlan)), ..passing }
 }
 
 /// `name = "eth1"`, or with `attach` where that was asked for. Names are padded to `width`.
@@ -318,10 +382,11 @@ fn on_the_perimeter(options: &Options, comment: &str, monitors: &[Monitor], devi
             host: TAP.into(),
             file: "perimeter.toml".into(),
             text: config(options, comment, &[("a", "eth1"), ("b", "eth2")], monitors, device),
+            files: Vec::new(),
             ports: link_truth("a", "b", PERIMETER_LINK),
         }],
         sensors: sensors(TAP, monitors),
-        management: false,
+        traffic: Traffic::Enterprise,
     }
 }
 
@@ -409,6 +474,7 @@ fn span_session(host: &str, members: &[(&'static str, Passing)]) -> BoxPlan {
         host: host.to_owned(),
         file: format!("{host}.toml"),
         text,
+        files: Vec::new(),
         ports: members.iter().map(truth).collect(),
     }
 }
@@ -453,6 +519,7 @@ fn span_regeneration(options: &Options) -> Layout {
         host: TAP.into(),
         file: "spans.toml".into(),
         text: config(options, comment, &[("x", "eth1"), ("y", "eth2")], &monitors, &device),
+        files: Vec::new(),
         ports: vec![truth("x", of(&dmz)), truth("y", of(&intranet))],
     };
     Layout {
@@ -461,7 +528,7 @@ fn span_regeneration(options: &Options) -> Layout {
         feeds: all_feeds,
         boxes: vec![span_session("dmz", &dmz), span_session("intranet", &intranet), tap],
         sensors: sensors(TAP, &monitors),
-        management: false,
+        traffic: Traffic::Enterprise,
     }
 }
 
@@ -504,6 +571,7 @@ fn link_aggregator(options: &Options) -> Layout {
         host: TAP.into(),
         file: "dmz.toml".into(),
         text: config(options, comment, &entries, &monitors, &device),
+        files: Vec::new(),
         ports: truths,
     }];
     layout
@@ -535,6 +603,7 @@ fn bond(options: &Options) -> Layout {
         host: "sensor1".into(),
         file: "bond.toml".into(),
         text: text.to_owned(),
+        files: Vec::new(),
         ports: vec![truth("x", &a), truth("y", &b)],
     });
     layout.sensors.push(Sensor {
@@ -585,10 +654,11 @@ fn watch(options: &Options) -> Layout {
             host: "dmz".into(),
             file: "dmz.toml".into(),
             text: config(options, &comment, &entries, &monitors, &device),
+            files: Vec::new(),
             ports: vec![truth("web", &web), truth("mail", &[sent("mail", "eth0")])],
         }],
         sensors: sensors("dmz", &monitors),
-        management: true,
+        traffic: Traffic::Management,
     }
 }
 

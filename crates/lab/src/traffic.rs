@@ -6,6 +6,7 @@ use crate::clients::{self, Told};
 use crate::enterprise::{INSIDE_SITE, MAIL_NAME, MANAGEMENT, MANAGEMENT_VLAN, OUTSIDE_SITE, v4_of, v6_of};
 use crate::management;
 use crate::network::{LabError, Network};
+use crate::scenario::Traffic;
 use crate::servers::{self, Server};
 
 /// One thing that a client did, and what came of it.
@@ -42,8 +43,8 @@ pub fn serve(network: &Network) -> Result<Vec<Server>, LabError> {
     ])
 }
 
-/// Runs every client, and tells of each.
-pub fn run(network: &Network, management: bool) -> Result<Vec<Exchange>, LabError> {
+/// Runs the clients of this traffic, and tells of each.
+pub fn run(network: &Network, traffic: Traffic) -> Result<Vec<Exchange>, LabError> {
     let mut told = Vec::new();
     let mut step = |host: &str, what: String, client: &(dyn Fn() -> Told + Sync)| -> Result<(), LabError> {
         let outcome = network.inside(host, client)?;
@@ -63,6 +64,12 @@ pub fn run(network: &Network, management: bool) -> Result<Vec<Exchange>, LabErro
     let resolver = v4_of("dns");
 
     step("ws1", format!("dns  {OUTSIDE_SITE} A"), &|| clients::dns(resolver, OUTSIDE_SITE, out4, 27655))?;
+    if traffic == Traffic::WebFetch {
+        step("ws1", format!("http http://{OUTSIDE_SITE}/"), &|| {
+            clients::http(out4, OUTSIDE_SITE, "/", small.as_bytes())
+        })?;
+        return Ok(told);
+    }
     step("ws1", format!("dns  {OUTSIDE_SITE} AAAA"), &|| clients::dns(resolver, OUTSIDE_SITE, out6, 27656))?;
     step("ws1", format!("ping {out4}"), &|| clients::ping(out4, 2, 0x1001))?;
     step("ws1", format!("ping {out6}"), &|| clients::ping(out6, 2, 0x1002))?;
@@ -84,7 +91,7 @@ pub fn run(network: &Network, management: bool) -> Result<Vec<Exchange>, LabErro
         clients::http(web4, INSIDE_SITE, "/large", &large)
     })?;
     step("internet", format!("mail {MAIL_NAME}"), &|| clients::mail(v4_of("mail")))?;
-    if management {
+    if traffic == Traffic::Management {
         let [(asks, _), (answers, _)] = MANAGEMENT;
         let outcome = management::ping(network, 4)?;
         let what = format!("ping {answers} in vlan {MANAGEMENT_VLAN}");

@@ -1,7 +1,7 @@
 //! The enterprise without any tap: every client is served. Needs root.
 
 use lab::network::Network;
-use lab::scenario::Layout;
+use lab::scenario::{Layout, Traffic};
 use lab::traffic;
 
 #[test]
@@ -10,7 +10,7 @@ fn every_client_is_served_and_nothing_is_left_behind() {
         .expect("this test makes network namespaces: run it as root");
     network.wake().unwrap();
     let servers = traffic::serve(&network).unwrap();
-    let exchanges = traffic::run(&network, true).unwrap();
+    let exchanges = traffic::run(&network, Traffic::Management).unwrap();
     drop(servers);
     assert!(exchanges.len() >= 13);
     for exchange in exchanges {
