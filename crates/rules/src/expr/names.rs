@@ -278,9 +278,12 @@ fn service(name: &str) -> Result<(u16, Transport), Refusal> {
         return Ok((number, Transport::Both));
     }
     services::service(name).ok_or_else(|| {
-        let help = match words::nearest(name, services::service_names()) {
-            Some(known) => format!("was `{known}` meant? A number always works"),
-            None => "write the number of the port".into(),
+        let word = words::nearest(name, words::keywords()).map(|word| format!("was `{word}` meant?"));
+        let service = words::nearest(name, services::service_names());
+        let help = match (service, word) {
+            (Some(known), _) => format!("was `{known}` meant? A number always works"),
+            (None, Some(help)) => help,
+            (None, None) => "write the number of the port".into(),
         };
         refusal(format!("no port is called `{name}`"), help)
     })

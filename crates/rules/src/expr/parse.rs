@@ -77,22 +77,16 @@ impl<'t> Parser<'t> {
         let span = self.span();
         let word = self.text[span.clone()].to_owned();
         let before = self.tokens.get(self.at.wrapping_sub(1)).map(|(token, _)| *token);
-        let (what, help) = match (self.peek(), before) {
+        let protocol = match before {
+            Some(Token::Keyword(before)) => Protocol::of(before),
+            _ => None,
+        };
+        let (what, help) = match (self.peek(), protocol) {
             (Some(Token::Sign(")")), _) => {
                 ("a `)` that nothing opened".into(), "take it away, or open it".into())
             }
-            (Some(Token::Number(_) | Token::Name(_)), Some(Token::Keyword(protocol)))
-                if Protocol::of(protocol).is_some() =>
-            {
-                (
-                    format!("`{protocol}` is followed by `{word}`"),
-                    format!("write `{protocol} port {word}` or `{protocol} host {word}`"),
-                )
-            }
-            (Some(Token::Dotted(_) | Token::Ip6(_) | Token::Mac(_)), Some(Token::Keyword(protocol)))
-                if Protocol::of(protocol).is_some() =>
-            {
-                (format!("`{protocol}` is followed by `{word}`"), format!("write `{protocol} host {word}`"))
+            (Some(token), Some(protocol)) if !matches!(token, Token::Keyword(_) | Token::Sign(_)) => {
+                (format!("`{}` is followed by `{word}`", protocol.word()), continued(protocol, token, &word))
             }
             (Some(Token::Name(name)), _) => (
                 format!("`{word}` does not continue what stands before it"),
@@ -108,6 +102,9 @@ impl<'t> Parser<'t> {
 
     /// Help about a word that may be a slip of the pen.
     fn hint(&self, typed: &str, otherwise: &str) -> String {
+        if let Some(help) = words::instead(typed) {
+            return help.to_owned();
+        }
         match words::nearest(typed, words::keywords().chain(words::value_names())) {
             Some(word) => format!("was `{word}` meant?"),
             None => otherwise.to_owned(),
@@ -573,7 +570,7 @@ impl<'t> Parser<'t> {
 
     pub(super) fn flaw(&mut self, span: Range<usize>, what: impl Into<String>, help: impl Into<String>) {
         if self.flaws.len() < FLAWS_MAX {
-            self.flaws.push(Flaw::new(span, what, help));
+            self.flaws.push(Flaw::new(span, printable(what.into()), printable(help.into())));
         }
     }
 
@@ -613,6 +610,41 @@ impl<'t> Parser<'t> {
             never()
         })
     }
+}
+
+/// What stands where a protocol was expected to be said more of.
+fn continued(protocol: Protocol, token: Token<'_>, word: &str) -> String {
+    let name = protocol.word();
+    let is_address = matches!(token, Token::Dotted(_) | Token::Ip6(_));
+    match protocol {
+        Protocol::Tcp | Protocol::Udp | Protocol::Sctp if is_address => {
+            format!("write `{name} and host {word}`")
+        }
+        Protocol::Tcp | Protocol::Udp | Protocol::Sctp => format!("write `{name} port {word}`"),
+        Protocol::Ip | Protocol::Arp | Protocol::Rarp | Protocol::Ip6 if is_address => {
+            format!("write `{name} host {word}`")
+        }
+        Protocol::Ip | Protocol::Ip6 => format!("write `{name} proto {word}`"),
+        Protocol::Link => format!("write `{name} host {word}` or `{name} proto {word}`"),
+        _ => "join it with `and` or `or`".into(),
+    }
+}
+
+/// Words of a message as a terminal can show them.
+fn printable(text: String) -> String {
+    /// Letters of the longest message.
+    const LONGEST: usize = 1000;
+    let needs = |letter: char| letter.is_control();
+    if text.len() <= LONGEST && !text.contains(needs) {
+        return text;
+    }
+    let shown =
+        |letter: char| if needs(letter) { letter.escape_default().to_string() } else { letter.to_string() };
+    let mut short: String = text.chars().take(LONGEST).map(shown).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        short.push_str("...");
+    }
+    short
 }
 
 fn join(is_and: bool, tests: Vec<Test>) -> Test {

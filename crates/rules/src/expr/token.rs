@@ -115,7 +115,11 @@ fn token(text: &str, at: usize) -> Result<(Token<'_>, usize), Flaw> {
         return Ok((token, sign.len()));
     }
     let len = rest.chars().next().map_or(1, char::len_utf8);
-    let what = format!("`{}` has no meaning here", rest[..len].escape_debug());
+    let sign = &rest[..len];
+    let what = match sign.contains(char::is_control) {
+        true => format!("`{}` has no meaning here", sign.escape_default()),
+        false => format!("`{sign}` has no meaning here"),
+    };
     Err(Flaw::new(at..at + len, what, "an expression is words, numbers, addresses, brackets and operators"))
 }
 

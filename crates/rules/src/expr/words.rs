@@ -1,5 +1,8 @@
 //! The words of expressions: keywords, protocols that qualify, and names that stand for numbers.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 /// A protocol that a primitive may begin with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Protocol {
@@ -90,7 +93,14 @@ const PROTOCOLS: &[(Protocol, &[&str])] = &[
 impl Protocol {
     /// The protocol that a word names.
     pub(super) fn of(word: &str) -> Option<Self> {
-        PROTOCOLS.iter().find(|(_, words)| words.contains(&word)).map(|(protocol, _)| *protocol)
+        static ALL: LazyLock<HashMap<&str, Protocol>> = LazyLock::new(|| {
+            let words = |(protocol, words): &(Protocol, &'static [&'static str])| {
+                let protocol = *protocol;
+                words.iter().map(move |word| (*word, protocol))
+            };
+            PROTOCOLS.iter().flat_map(words).collect()
+        });
+        ALL.get(word).copied()
     }
 
     /// The usual word for it.
@@ -202,7 +212,9 @@ pub(super) fn elsewhere(word: &str) -> Option<&'static str> {
 
 /// The word as the grammar holds it; `None` for a name.
 pub(super) fn keyword(word: &str) -> Option<&'static str> {
-    keywords().find(|known| *known == word)
+    static ALL: LazyLock<HashMap<&str, &str>> =
+        LazyLock::new(|| keywords().map(|word| (word, word)).collect());
+    ALL.get(word).copied()
 }
 
 /// All words of the grammar.
@@ -272,9 +284,33 @@ const VALUES: &[(&str, u32)] = &[
     ("tcp-cwr", 0x80),
 ];
 
+/// Words that one might expect, and what to write for them.
+const UNKNOWN: &[(&str, &str)] = &[
+    ("vxlan", "frames inside VXLAN cannot be looked into; the tunnel itself is `udp port 4789`"),
+    ("gre", "packets inside GRE cannot be looked into; the tunnel itself is `ip proto 47`"),
+    ("gtp", "packets inside GTP cannot be looked into; the tunnel itself is `udp port 2152`"),
+    ("any", "leave it out: an empty expression holds for every frame"),
+    ("all", "leave it out: an empty expression holds for every frame"),
+    ("to", "say `dst`"),
+    ("from", "say `src`"),
+    ("in", "choose the side by the source of the copy, or by `in` of pf rules"),
+    ("out", "choose the side by the source of the copy, or by `out` of pf rules"),
+    ("ipv6", "say `ip6`"),
+    ("ipv4", "say `ip`"),
+    ("icmpv6", "say `icmp6`"),
+    ("lldp", "say `ether proto 0x88cc`"),
+    ("dns", "say `port 53`"),
+];
+
+/// What to write for a word that is none here.
+pub(super) fn instead(word: &str) -> Option<&'static str> {
+    UNKNOWN.iter().find(|(known, _)| known.eq_ignore_ascii_case(word)).map(|(_, help)| *help)
+}
+
 /// The number that a name stands for.
 pub(super) fn value(word: &str) -> Option<u32> {
-    VALUES.iter().find(|(known, _)| *known == word).map(|(_, value)| *value)
+    static ALL: LazyLock<HashMap<&str, u32>> = LazyLock::new(|| VALUES.iter().copied().collect());
+    ALL.get(word).copied()
 }
 
 /// All names that stand for a number.

@@ -65,6 +65,7 @@ fn negated(test: Test) -> Test {
 }
 
 fn within(number: Number, ranges: &Ranges, facts: &Facts) -> Test {
+    let (number, ranges) = unmasked(number, ranges);
     let possible = Ranges::new([(0, number.most())]);
     let ranges = ranges.intersection(&possible);
     let is_sure = !number.may_be_missing();
@@ -83,6 +84,28 @@ fn within(number: Number, ranges: &Ranges, facts: &Facts) -> Test {
         }
     }
     Test::Within(number, ranges)
+}
+
+/// Without a mask, where it keeps the high bits alone: what is left of a number lies in a range where the number
+/// itself lies in one. So networks become ranges of addresses.
+fn unmasked(number: Number, ranges: &Ranges) -> (Number, Ranges) {
+    let Number::Operation(Operator::And, masked, mask) = &number else { return (number, ranges.clone()) };
+    let (Number::Constant(mask), most) = (&**mask, masked.most()) else { return (number, ranges.clone()) };
+    let low = most & !mask;
+    let is_high = low.count_ones() == low.trailing_ones() && most.count_ones() == most.trailing_ones();
+    if !is_high {
+        return (number, ranges.clone());
+    }
+    let kept = ranges.ranges().iter().filter_map(|(first, last)| {
+        // The first multiple of what the mask keeps, and the last number that is masked to at most this.
+        let first = if first & low == 0 { *first } else { (first | low).checked_add(1)? };
+        Some((first, (last & !low) | low))
+    });
+    let kept = Ranges::new(kept);
+    match number {
+        Number::Operation(_, masked, _) => (*masked, kept),
+        other => (other, kept),
+    }
 }
 
 fn compared(left: Number, relation: Relation, right: Number, facts: &Facts) -> Test {
