@@ -81,7 +81,7 @@ pub fn small_page(site: &str) -> String {
     let mut page = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head><title>{site}</title></head>\n<body>\n<h1>{site}</h1>\n"
     );
-    for line in 1..=8 {
+    for line in 1..=24 {
         page.push_str(&format!(
             "<p>Line {line}: this page crossed a network that someone was watching.</p>\n"
         ));
