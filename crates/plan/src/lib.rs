@@ -10,6 +10,7 @@ pub mod arbitrary;
 pub mod config;
 pub mod diff;
 pub mod eval;
+pub mod explain;
 pub mod ledger;
 pub mod model;
 pub mod names;
@@ -30,7 +31,7 @@ use std::collections::BTreeMap;
 
 use plan::{Direction, HookId, Plan};
 
-/// What a text asks for.
+/// What a text asks for, and how it was written.
 #[derive(Clone, Debug)]
 pub struct Compiled {
     /// The plan.
@@ -39,6 +40,8 @@ pub struct Compiled {
     pub advice: Vec<Advice>,
     /// The rule files that it names, by name.
     pub rule_files: Vec<RuleFile>,
+    /// The expression of each `[[device.copy]]` that has one, by the label of its rule.
+    pub expressions: BTreeMap<String, String>,
     /// Where the rules of each set were written, by hook and in the order of its sets. Empty for a plan.
     pub worded: BTreeMap<HookId, Vec<Worded>>,
 }
@@ -69,7 +72,13 @@ pub fn compile_with(file: &str, text: &str, files: &Files<'_>) -> Result<Compile
     if text::is_plan(text) {
         let plan = text::parse_named(file, text)?;
         let advice = advice::advise(&plan, &BTreeMap::new());
-        return Ok(Compiled { plan, advice, rule_files: Vec::new(), worded: BTreeMap::new() });
+        return Ok(Compiled {
+            plan,
+            advice,
+            rule_files: Vec::new(),
+            expressions: BTreeMap::new(),
+            worded: BTreeMap::new(),
+        });
     }
     let mut report = problem::Report::new(text);
     let drafts = config::drafts(text, &mut report);
@@ -94,7 +103,7 @@ pub fn compile_with(file: &str, text: &str, files: &Files<'_>) -> Result<Compile
     advice.extend(advice::advise(&plan, &places));
     advice.extend(advice::advise_rules(&plan, &rule_files, &worded));
     advice.sort_by(|x, y| x.at.cmp(&y.at));
-    Ok(Compiled { plan, advice, rule_files, worded })
+    Ok(Compiled { plan, advice, rule_files, expressions: expanded.expressions, worded })
 }
 
 /// Puts what is known by the names of ports under the ids of hooks.

@@ -33,6 +33,8 @@ pub(crate) struct Expanded {
     pub(crate) implied: Vec<(PortId, Origin)>,
     /// Where the rules of each set of the plan were written.
     pub(crate) worded: Vec<Worded>,
+    /// The expressions of copies, by the label of their rule.
+    pub(crate) expressions: BTreeMap<String, String>,
 }
 
 /// Expands what could be read; reports what makes no sense.
@@ -42,8 +44,13 @@ pub(crate) fn expand(
     rule_files: &RuleFiles,
     report: &mut Report<'_>,
 ) -> Expanded {
-    let expanded =
-        Expanded { model: Model::default(), rates: BTreeMap::new(), implied: Vec::new(), worded: Vec::new() };
+    let expanded = Expanded {
+        model: Model::default(),
+        rates: BTreeMap::new(),
+        implied: Vec::new(),
+        worded: Vec::new(),
+        expressions: BTreeMap::new(),
+    };
     let mut expander = Expander {
         file,
         report,

@@ -204,6 +204,9 @@ impl<'a> Expander<'a, '_> {
         let origin = self.report.origin(self.file, entry.header.start);
         let file = self.file.rsplit('/').next().unwrap_or(self.file);
         let rule = Rule { label: format!("{file}:{}", origin.line), origin: Some(origin) };
+        if let Some(expression) = &entry.expression {
+            self.expanded.expressions.insert(rule.label.clone(), expression.value.clone());
+        }
         let Some(rule) = self.add_rule(rule, &at) else { return };
         let ids: Vec<(PortId, Range<usize>)> =
             entry.to.iter().filter_map(|name| Some((self.id(name)?, name.span.clone()))).collect();
@@ -256,12 +259,23 @@ impl<'a> Expander<'a, '_> {
         let Some(targets) = self.targets(by, file) else { return };
         let tags: BTreeMap<&str, TagIndex> =
             parsed.tags.iter().map(String::as_str).zip((0..=u16::MAX).map(TagIndex)).collect();
+        let concerned = |crossing: &Crossing, rule: &pf::Rule| {
+            let meant = rule.on.as_ref().and_then(|named| on.get(named.interface.as_str()));
+            crossing.concerns(rule, meant)
+        };
+        // Lines are numbered in the order of the file, whichever place they are for.
+        for rule in &parsed.rules {
+            if crossings.iter().any(|crossing| concerned(crossing, rule))
+                && self.line_rule(file, rule).is_none()
+            {
+                return;
+            }
+        }
         for crossing in crossings {
             let mut set = NewSet { rulings: Vec::new(), tags: parsed.tags.clone() };
             let mut worded = Vec::new();
             for (rule, index) in parsed.rules.iter().zip(0u32..) {
-                let meant = rule.on.as_ref().and_then(|named| on.get(named.interface.as_str()));
-                if !crossing.concerns(rule, meant) {
+                if !concerned(crossing, rule) {
                     continue;
                 }
                 let Some(line) = self.line_rule(file, rule) else { return };
