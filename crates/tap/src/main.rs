@@ -5,6 +5,7 @@
 
 mod check;
 mod down;
+mod explain;
 mod input;
 mod lab;
 mod manual;
@@ -39,6 +40,8 @@ enum Command {
     Down(down::Args),
     /// Shows a device at work on real frames, in an enterprise built of network namespaces
     Lab(lab::Args),
+    /// Says which rule decides about each frame of a capture, and where the frame goes
+    Explain(explain::Args),
     /// Runs capture files through a config or a plan, in virtual time
     Replay(replay::Args),
     /// Prints a script that completes arguments in a shell
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Status(args) => status::run(&args),
         Command::Down(args) => down::run(&args),
         Command::Lab(args) => lab::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Completions(args) => manual::completions(&args, Cli::command()),
         Command::Man(args) => manual::man(&args, Cli::command()),
