@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use plan::ledger::{CopyStatus, Count, Dropped, MonitorStatus, Status, Table};
-use plan::plan::{Plan, PortId, Role, Sink, SinkId};
+use plan::ledger::{BlockStatus, CopyStatus, Count, Dropped, MonitorStatus, Status, Table};
+use plan::plan::{Hook, Pass, Plan, PortId, Role, Sink, SinkId};
 use plan::text::role_name;
+use rules::form::RuleId;
 use serde::Serialize;
 
 /// What a replay did. As JSON, one object: the keys of the ledger, `inputs` and `outputs`.
@@ -101,7 +102,8 @@ pub(crate) struct Counters {
 pub(crate) struct HookCounters {
     pub(crate) entered: Count,
     pub(crate) passed: u64,
-    pub(crate) blocked: u64,
+    /// By each rule that can block.
+    pub(crate) blocked: BTreeMap<RuleId, u64>,
     pub(crate) consumed: u64,
     pub(crate) left: u64,
     /// By copy: matched, copied.
@@ -116,9 +118,13 @@ pub(crate) struct SinkCounters {
 
 impl Counters {
     pub(crate) fn new(plan: &Plan) -> Self {
-        let hook = |copies| HookCounters { copies: vec![(0, 0); copies], ..HookCounters::default() };
+        let hook = |hook: &Hook| HookCounters {
+            copies: vec![(0, 0); hook.copies.len()],
+            blocked: hook.program.blocking().into_iter().map(|rule| (rule, 0)).collect(),
+            ..HookCounters::default()
+        };
         Self {
-            hooks: plan.hooks.iter().map(|it| hook(it.copies.len())).collect(),
+            hooks: plan.hooks.iter().map(hook).collect(),
             sinks: vec![SinkCounters::default(); plan.sinks.len()],
         }
     }
@@ -133,7 +139,9 @@ impl Counters {
             port.entered.frames += counters.entered.frames;
             port.entered.bytes += counters.entered.bytes;
             port.passed += counters.passed;
-            port.blocked += counters.blocked;
+            let blocked = blocked(plan, hook, counters);
+            blocked.iter().for_each(|rule| port.add_blocked(&rule.rule, rule.blocked));
+            status.blocked.extend(blocked);
             port.consumed += counters.consumed;
             port.left += counters.left;
             for (copy, (matched, copied)) in hook.copies.iter().zip(&counters.copies) {
@@ -171,6 +179,26 @@ impl Counters {
             ..MonitorStatus::default()
         }
     }
+}
+
+/// What each rule stopped, the rules of one name together, in plan order. Where the host goes on with frames no
+/// rule stops any.
+fn blocked(plan: &Plan, hook: &Hook, counters: &HookCounters) -> Vec<BlockStatus> {
+    if hook.pass == Pass::Leave {
+        return Vec::new();
+    }
+    let source = plan.source_name(hook);
+    let mut known: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut rules: Vec<BlockStatus> = Vec::new();
+    for id in hook.program.blocking() {
+        let label = plan.rule(id).label.as_str();
+        let at = *known.entry(label).or_insert(rules.len());
+        if at == rules.len() {
+            rules.push(BlockStatus { rule: label.to_owned(), source: source.clone(), blocked: 0 });
+        }
+        rules[at].blocked += counters.blocked.get(&id).copied().unwrap_or(0);
+    }
+    rules
 }
 
 /// What to know of monitor ports that are slower in the plan than in a replay.

@@ -1,17 +1,20 @@
 //! Makes a plan true over capture files, in virtual time. No system calls beyond files, so it builds on
 //! any operating system.
 //!
-//! [`replay`] is all there is: captures in by port, the plan's verdict on each frame, captures out by
-//! port, and the ledger. Memory does not grow with the length of the inputs.
+//! [`replay`] is nearly all there is: captures in by port, the plan's verdict on each frame, captures out by
+//! port, and the ledger. [`each_frame`] reads a capture for those who only look. Memory does not grow with the
+//! length of the inputs.
 
 mod input;
 mod ledger;
 mod output;
 mod refuse;
 mod replay;
+mod walk;
 
 pub use input::{Input, Source};
 pub use ledger::{InputReport, OutputReport, Report};
 pub use output::{Outputs, Target};
 pub use refuse::refusals;
 pub use replay::{Progress, ReplayError, replay};
+pub use walk::each_frame;

@@ -19,7 +19,7 @@ use plan::plan::{HookId, Plan, PortId, Sink};
 use wire::capture::{Format, Timestamp};
 use wire::{Frame, LinkType};
 
-use crate::input::{Failure, Feed, Input, Source};
+use crate::input::{Feed, Input, Source};
 use crate::ledger::{Counters, InputReport, Report};
 use crate::output::{self, Output, Outputs};
 use crate::refuse::refusals;
@@ -139,14 +139,7 @@ fn input_report(plan: &Plan, feed: &Feed) -> InputReport {
         bytes: reader.bytes(),
         offset: reader.offset(),
         out_of_order: feed.out_of_order,
-        broken: feed.failure.as_ref().map(|failure| match failure {
-            Failure::Broken(broken) => broken.to_string(),
-            Failure::Io(offset, error) => {
-                let (packets, bytes) = (reader.packets(), reader.bytes());
-                let noun = if packets == 1 { "packet" } else { "packets" };
-                format!("{packets} {noun} ({bytes} bytes) read, then at offset {offset}: {error}")
-            }
-        }),
+        broken: feed.failure.as_ref().map(|failure| failure.said(reader)),
     }
 }
 
@@ -173,7 +166,7 @@ fn run(
         match &verdict.fate {
             Fate::Left => count.left += 1,
             Fate::Consumed => count.consumed += 1,
-            Fate::Blocked(_) => count.blocked += 1,
+            Fate::Blocked(rule) => *count.blocked.entry(*rule).or_default() += 1,
             Fate::Passed(ports) => {
                 ports.iter().try_for_each(|port| send(*port))?;
                 count.passed += 1;
