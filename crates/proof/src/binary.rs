@@ -68,6 +68,18 @@ pub fn ledger(output: &Output) -> engine::Status {
     })
 }
 
+/// Processes that run the `tapwright` that these tests built.
+///
+/// # Panics
+/// Where there is no procfs.
+pub fn alive() -> Vec<String> {
+    let of_ours = |entry: &std::fs::DirEntry| {
+        std::fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == path())
+    };
+    let entries = std::fs::read_dir("/proc").expect("procfs is there").filter_map(Result::ok);
+    entries.filter(of_ours).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
 /// A config in a file of its own, gone when this is dropped.
 #[derive(Debug)]
 pub struct ConfigFile(PathBuf);
@@ -92,6 +104,14 @@ impl ConfigFile {
     /// Where the directory for temporary files has no name in UTF-8.
     pub fn path(&self) -> &str {
         self.0.to_str().expect("the directory for temporary files has a name in UTF-8")
+    }
+
+    /// Its name beside others of its directory.
+    ///
+    /// # Panics
+    /// Never: it was given one.
+    pub fn name(&self) -> &str {
+        self.0.file_name().and_then(std::ffi::OsStr::to_str).expect("it was given one in ASCII")
     }
 }
 

@@ -9,10 +9,12 @@
 
 pub mod binary;
 pub mod device;
+pub mod ip;
 pub mod rig;
 pub mod sender;
 pub mod sniffer;
 pub mod stacks;
+pub mod steer;
 pub mod wait;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -12,6 +12,7 @@ use engine::{Status, UpReport};
 use lab::capture::Capture;
 use lab::enterprise::{End, TAP};
 use lab::network::{CableSpec, Network};
+use plan::plan::Plan;
 use sys::packet::{Options, PacketSocket};
 use sys::{LinkStats, Linux, Sys};
 
@@ -125,6 +126,14 @@ impl Rig {
     pub fn try_up(&self, config: &str) -> Result<UpReport, String> {
         let (plan, _) = plan::compile("proof.toml", config).unwrap_or_else(|problems| panic!("{problems}"));
         self.on_tap(|sys| engine::up(sys, &plan, "proof.toml")).map_err(|error| error.to_string())
+    }
+
+    /// Puts a plan up.
+    ///
+    /// # Panics
+    /// Where `up` refuses or fails.
+    pub fn up_plan(&self, plan: &Plan) -> UpReport {
+        self.on_tap(|sys| engine::up(sys, plan, "proof.toml")).unwrap_or_else(|error| panic!("up: {error}"))
     }
 
     /// Puts a config up.

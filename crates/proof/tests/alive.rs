@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write, pipe};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -68,15 +67,6 @@ fn kill_again_and_again(rig: &Rig, config: &ConfigFile, stop: &AtomicBool) -> u3
     killed
 }
 
-/// Whether any process runs the `tapwright` that these tests built.
-fn alive() -> Vec<String> {
-    let of_ours = |entry: &std::fs::DirEntry| {
-        std::fs::read_link(entry.path().join("exe")).is_ok_and(|exe| exe == Path::new(binary::path()))
-    };
-    let entries = std::fs::read_dir("/proc").expect("procfs is there").filter_map(Result::ok);
-    entries.filter(of_ours).map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
-}
-
 fn a_million_frames(attach: Attach) {
     let _alone = proof::alone();
     let rig = Rig::new(&PORT_AGGREGATOR.cables(), 1500);
@@ -85,7 +75,7 @@ fn a_million_frames(attach: Attach) {
     }
     let config = ConfigFile::new(&PORT_AGGREGATOR.config(attach));
     up_and_killed(&rig, &config);
-    assert_eq!(alive(), [""; 0], "a process of ours is alive");
+    assert_eq!(binary::alive(), [""; 0], "a process of ours is alive");
     let ends = ["a", "b", "m1"].map(|port| rig.far(port).clone());
     let before = ends.each_ref().map(|end| rig.counts(end));
     let stop = AtomicBool::new(false);
@@ -109,7 +99,7 @@ fn a_million_frames(attach: Attach) {
         killer.join().expect("it ends when it is told to")
     });
     assert!(killed > 10, "only {killed} processes were killed while they ran");
-    assert_eq!(alive(), [""; 0], "a process of ours is alive");
+    assert_eq!(binary::alive(), [""; 0], "a process of ours is alive");
 
     let status = binary::status(&rig);
     let after = ends.each_ref().map(|end| rig.counts(end));
