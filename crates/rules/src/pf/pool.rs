@@ -239,7 +239,11 @@ pub(super) fn name(token: &Token, report: &mut Report<'_>) -> Option<String> {
         report.wrong(token.span.clone(), what, "put the name in quotes if that is its name");
         return None;
     }
-    if text.is_empty() || text.len() > LONGEST || text.contains(['"', '\\']) {
+    if text.is_empty()
+        || text.len() > LONGEST
+        || text.contains(['"', '\\'])
+        || text.contains(char::is_control)
+    {
         let what = format!("{} is no name of an interface", shown(text));
         report.wrong(token.span.clone(), what, "name a port of the config or an interface");
         return None;

@@ -210,7 +210,7 @@ mod tests {
     fn words_of_a_file() {
         let text = "# head\n10.0.0.1 !10.0.0.2; rest\n\n! 10.0.0.3\t::1\n!!\u{a0}x!";
         let found: Vec<&str> = words(text).map(|(_, word)| word).collect();
-        assert_eq!(found, ["10.0.0.1", "!10.0.0.2", "! 10.0.0.3", "::1", "!", "!\u{a0}x", "!"]);
+        assert_eq!(found, ["10.0.0.1", "!10.0.0.2", "! 10.0.0.3", "::1", "!", "!", "x", "!"]);
         for (at, word) in words(text) {
             assert_eq!(&text[at..at + word.len()], word);
         }

@@ -300,6 +300,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_word_that_is_refused_is_in_the_manual() {
+        let manual = include_str!("../../../../docs/pf.md");
+        for unfit in UNFIT_STATEMENTS.iter().chain(UNFIT_OPTIONS) {
+            assert!(manual.contains(&format!("`{}`", unfit.word)), "{}", unfit.word);
+        }
+    }
+
+    #[test]
+    fn words_stand_there_once() {
+        for list in [UNFIT_STATEMENTS, UNFIT_OPTIONS] {
+            for (at, unfit) in list.iter().enumerate() {
+                assert!(list[..at].iter().all(|other| other.word != unfit.word), "{}", unfit.word);
+            }
+        }
+    }
+
+    #[test]
     fn a_typo_finds_its_word() {
         assert_eq!(nearest("pas", statements()), Some("pass"));
         assert_eq!(nearest("bolck", statements()), Some("block"));

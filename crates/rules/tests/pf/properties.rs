@@ -91,6 +91,10 @@ const PIECES: &[&str] = &[
     "\t",
 ];
 
+fn pieces() -> impl Strategy<Value = Vec<&'static str>> {
+    proptest::collection::vec(proptest::sample::select(PIECES), 0..40)
+}
+
 /// Lines that mostly are rules.
 fn line() -> impl Strategy<Value = String> {
     let any_of = |list: &'static [&'static str]| proptest::sample::select(list);
@@ -180,7 +184,7 @@ proptest! {
     }
 
     #[test]
-    fn pieces_in_any_order_are_read(pieces in proptest::collection::vec(proptest::sample::select(PIECES), 0..40)) {
+    fn pieces_in_any_order_are_read(pieces in pieces()) {
         check(&pieces.join(" "));
     }
 
