@@ -3,6 +3,7 @@
 //! One walk in order is enough, since jumps go forward only: at each line the states of all ways that
 //! lead there have been joined. Never runs the program and never panics on one, however wrong.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::asm::{Alu, Cond, Helper, Insn, Kind, Program, Reg, Size, Src, Width};
@@ -146,6 +147,8 @@ struct State {
     registers: [Known; 11],
     /// One bit for each octet of stack, the lowest first.
     written: [u64; STACK_OCTETS / 64],
+    /// Addresses that were stored there, by the offset of their first octet from the top.
+    spilled: BTreeMap<i64, Known>,
 }
 
 impl State {
@@ -153,7 +156,7 @@ impl State {
         let mut registers = [Known::Unwritten; 11];
         registers[Reg::R1.index()] = Known::Context;
         registers[Reg::R10.index()] = Known::Stack(0);
-        Self { registers, written: [0; STACK_OCTETS / 64] }
+        Self { registers, written: [0; STACK_OCTETS / 64], spilled: BTreeMap::new() }
     }
 
     fn meet(&mut self, other: &Self) {
@@ -168,6 +171,7 @@ impl State {
         for (mine, theirs) in self.written.iter_mut().zip(other.written) {
             *mine &= theirs;
         }
+        self.spilled.retain(|at, known| other.spilled.get(at) == Some(known));
     }
 
     fn read(&self, reg: Reg) -> Result<Known, Problem> {
@@ -203,7 +207,10 @@ impl State {
                 let base = self.address(src)?;
                 let mut loaded = Known::Number;
                 if let Known::Stack(at) = base {
-                    self.read_stack(at.saturating_add(off.into()), size.octets().into())?;
+                    let at = at.saturating_add(off.into());
+                    self.read_stack(at, size.octets().into())?;
+                    let spilled = self.spilled.get(&at).filter(|_| size == Size::Double);
+                    loaded = spilled.copied().unwrap_or(loaded);
                 }
                 if base == Known::Context && is_packet_pointer(kind, size, off) {
                     loaded = Known::Packet;
@@ -211,9 +218,13 @@ impl State {
                 self.write(dst, loaded)
             }
             Insn::Store { size, dst, off, src } => {
-                self.operand(src)?;
+                let stored = self.operand(src)?;
                 if let Known::Stack(at) = self.address(dst)? {
-                    self.write_stack(at.saturating_add(off.into()), size.octets().into())?;
+                    let at = at.saturating_add(off.into());
+                    self.write_stack(at, size.octets().into())?;
+                    if size == Size::Double && at % 8 == 0 && stored == Known::Value {
+                        self.spilled.insert(at, stored);
+                    }
                 }
                 Ok(())
             }
@@ -272,6 +283,8 @@ impl State {
 
     /// Marks octets of the stack as written.
     fn write_stack(&mut self, at: i64, octets: usize) -> Result<(), Problem> {
+        let end = at.saturating_add(i64::try_from(octets).unwrap_or(i64::MAX));
+        self.spilled.retain(|known, _| known.saturating_add(8) <= at || *known >= end);
         for octet in Self::stack(at, octets)? {
             self.written[octet / 64] |= 1 << (octet % 64);
         }

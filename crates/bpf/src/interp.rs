@@ -175,6 +175,9 @@ impl Machine {
         let blocks = usize::try_from(layout.blocks()).unwrap_or(0);
         let words = usize::try_from(layout.block_bytes() / 8).unwrap_or(0);
         machine.arrays.insert(MapRef::Counters, vec![vec![0; words]; blocks]);
+        let rows = usize::try_from(layout.tallies()).unwrap_or(0);
+        let slots = usize::from(crate::layout::TALLY_SLOTS);
+        machine.arrays.insert(MapRef::Tallies, vec![vec![0; slots]; rows]);
         machine
     }
 
@@ -186,7 +189,7 @@ impl Machine {
     /// A counter's value; 0 where nothing counts it.
     pub fn counter(&self, layout: &crate::layout::Layout, counter: crate::layout::Counter) -> u64 {
         let read = |place: crate::layout::Place| {
-            let block = self.arrays.get(&MapRef::Counters)?.get(usize::try_from(place.block).ok()?)?;
+            let block = self.arrays.get(&place.map)?.get(usize::try_from(place.block).ok()?)?;
             block.get(usize::from(place.slot)).copied()
         };
         layout.place(counter).and_then(read).unwrap_or(0)
@@ -262,6 +265,8 @@ struct Running<'a> {
     input: Input,
     registers: [Option<Value>; 11],
     stack: [Option<u8>; STACK_OCTETS],
+    /// Addresses that were stored there, by the index of their first octet.
+    spilled: BTreeMap<usize, Value>,
     effects: Vec<Effect>,
     steps: usize,
 }
@@ -271,7 +276,8 @@ impl<'a> Running<'a> {
         let mut registers = [None; 11];
         registers[Reg::R1.index()] = Some(Value::Context);
         registers[Reg::R10.index()] = Some(Value::Stack(0));
-        Self { machine, input, registers, stack: [None; STACK_OCTETS], effects: Vec::new(), steps: 0 }
+        let stack = [None; STACK_OCTETS];
+        Self { machine, input, registers, stack, spilled: BTreeMap::new(), effects: Vec::new(), steps: 0 }
     }
 
     fn read(&self, reg: Reg) -> Result<Value, Trap> {
@@ -314,8 +320,16 @@ impl<'a> Running<'a> {
             }
             Insn::Store { size, dst, off, src } => {
                 let base = self.read(dst)?;
-                let Value::Number(number) = self.operand(src)? else { return Err(Trap::Mixed) };
-                self.store(base, i64::from(off), size, number)
+                match (self.operand(src)?, base, size) {
+                    (Value::Number(number), ..) => self.store(base, i64::from(off), size, number),
+                    (address @ Value::Entry(..), Value::Stack(at), Size::Double) => {
+                        let range = stack_range(at, i64::from(off), 8)?;
+                        self.store(base, i64::from(off), size, 0)?;
+                        self.spilled.insert(range.start, address);
+                        Ok(())
+                    }
+                    _ => Err(Trap::Mixed),
+                }
             }
             Insn::AtomicAdd { size, dst, off, src } => {
                 let (base, by) = (self.read(dst)?, self.number(src)?);
@@ -375,6 +389,9 @@ impl<'a> Running<'a> {
             Value::Context => return self.field(off, size),
             Value::Stack(at) => {
                 let range = stack_range(at, off, octets)?;
+                if let Some(address) = self.spilled.get(&range.start).filter(|_| octets == 8) {
+                    return Ok(*address);
+                }
                 for (to, from) in raw.iter_mut().zip(&self.stack[range]) {
                     *to = from.ok_or(Trap::UnwrittenStack)?;
                 }
@@ -404,6 +421,7 @@ impl<'a> Running<'a> {
             Value::Context => self.set_field(off, size, number),
             Value::Stack(at) => {
                 let range = stack_range(at, off, octets)?;
+                self.forget(&range);
                 for (to, from) in self.stack[range].iter_mut().zip(host_octets(number, octets)) {
                     *to = Some(from);
                 }
@@ -426,6 +444,11 @@ impl<'a> Running<'a> {
             Value::Packet(_) => Err(Trap::Outside),
             Value::Number(_) | Value::Map(_) => Err(Trap::Mixed),
         }
+    }
+
+    /// Addresses that these octets of the stack hold a part of are addresses no more.
+    fn forget(&mut self, range: &std::ops::Range<usize>) {
+        self.spilled.retain(|first, _| first + 8 <= range.start || *first >= range.end);
     }
 
     /// A word of a map's value. Only whole, aligned words are used.
@@ -575,6 +598,7 @@ impl<'a> Running<'a> {
         match self.read(Reg::R3)? {
             Value::Stack(to) => {
                 let range = stack_range(to, 0, octets)?;
+                self.forget(&range);
                 for (to, from) in self.stack[range].iter_mut().zip(filled) {
                     *to = Some(from);
                 }

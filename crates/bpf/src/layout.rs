@@ -11,12 +11,25 @@
 //!
 //! Blocks in order: for each hook its entry, then its hop, then one for each target in the devmap; then
 //! for each port its guard, then its monitor-in. The same plan and wiring always give the same layout.
+//!
+//! A hook with more than [`ROWS_IN_BLOCK`] copies and rules that block would make every block large. Its
+//! copies and rules count in rows of [`TALLY_SLOTS`] slots in a second map, `tallies`: first a row for each
+//! copy that its program asks for, in index order, then one for each rule that blocks, in id order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use plan::plan::{Direction, Hook, HookId, Pass, Plan, PortId, Role, Sink};
 use rules::form::{CopyIndex, RuleId};
+
+use crate::asm::MapRef;
+
+/// The most copies and blocking rules of one hook whose counters lie in the hook's own block.
+pub const ROWS_IN_BLOCK: usize = 128;
+/// Slots of 64 bits of a row of the map `tallies`.
+pub const TALLY_SLOTS: u16 = 6;
+/// Octets of such a row.
+pub const TALLY_BYTES: u32 = 48;
 
 /// The most octets of a block: `PCPU_MIN_UNIT_SIZE`, the most that the kernel gives a per-CPU value.
 pub const BLOCK_MAX_BYTES: u32 = 32 << 10;
@@ -38,12 +51,14 @@ pub struct Wiring {
     /// For each hook of the plan the copies that go by its hop, an internal veth. Only hooks in the XDP
     /// view have any; hooks beyond the end have none.
     pub hops: Vec<BTreeSet<CopyIndex>>,
+    /// What decisions by chance begin with.
+    pub seed: u64,
 }
 
 impl Wiring {
     /// Every port in one view, every copy direct.
     pub fn all(plan: &Plan, view: View) -> Self {
-        Self { views: vec![view; plan.ports.len()], hops: vec![BTreeSet::new(); plan.hooks.len()] }
+        Self { views: vec![view; plan.ports.len()], hops: vec![BTreeSet::new(); plan.hooks.len()], seed: 0 }
     }
 
     /// How frames are judged at a hook. Frames on their way out are only ever seen by tc.
@@ -165,6 +180,8 @@ impl fmt::Display for Part {
 /// Where a counter lives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Place {
+    /// [`MapRef::Counters`] or [`MapRef::Tallies`].
+    pub map: MapRef,
     /// Key into the map.
     pub block: u32,
     /// Index of the 64-bit slot within the value.
@@ -202,6 +219,28 @@ pub struct Layout {
     places: BTreeMap<Counter, Place>,
     blocks: BTreeMap<Part, u32>,
     slots: u16,
+    /// Of each hook that counts in rows of its own: the first of its copies, the first of its rules.
+    rows: BTreeMap<HookId, (u32, u32)>,
+    tallies: u32,
+}
+
+/// Where counters of one kind lie, so that a program can find them by number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Rows {
+    /// In the hook's block, one behind the other.
+    Block {
+        /// The first slot.
+        first: u16,
+        /// Slots of each.
+        slots: u16,
+        /// How many.
+        count: u16,
+    },
+    /// In the map `tallies`.
+    Tallies {
+        /// Key of the first.
+        first: u32,
+    },
 }
 
 impl Layout {
@@ -211,9 +250,21 @@ impl Layout {
     ///
     /// [`LayoutError::TooLarge`] where one program would need more than [`BLOCK_MAX_BYTES`].
     pub fn of(plan: &Plan, wiring: &Wiring) -> Result<Self, LayoutError> {
-        let mut layout = Self { places: BTreeMap::new(), blocks: BTreeMap::new(), slots: 1 };
+        let mut layout = Self {
+            places: BTreeMap::new(),
+            blocks: BTreeMap::new(),
+            slots: 1,
+            rows: BTreeMap::new(),
+            tallies: 0,
+        };
         for (id, hook) in plan.hooks() {
-            layout.add(Part::Entry(id), entry_counters(wiring, id, hook))?;
+            let mut counters = entry_counters(wiring, id, hook);
+            let (copies, blocking) = (asked(hook), block_rules(hook));
+            if copies.len() + blocking.len() > ROWS_IN_BLOCK {
+                layout.add_rows(id, wiring.view(hook), &copies, &blocking);
+                counters.retain(|counter| !layout.places.contains_key(counter));
+            }
+            layout.add(Part::Entry(id), counters)?;
             if let Some(counters) = hop_counters(wiring, id, hook) {
                 layout.add(Part::Hop(id), counters)?;
             }
@@ -252,9 +303,72 @@ impl Layout {
         self.slots = self.slots.max(slots);
         for (counter, slot) in counters.into_iter().zip(0u16..) {
             // A frame of one hook is seen at one place only: by the devmap entry where there is one.
-            self.places.entry(counter).or_insert(Place { block, slot });
+            self.places.entry(counter).or_insert(Place { map: MapRef::Counters, block, slot });
         }
         Ok(())
+    }
+
+    fn add_rows(
+        &mut self,
+        id: HookId,
+        view: View,
+        copies: &BTreeSet<CopyIndex>,
+        blocking: &BTreeSet<RuleId>,
+    ) {
+        let first = self.tallies;
+        for copy in copies {
+            let matched = [Counter::Matched(id, *copy), Counter::MatchedBytes(id, *copy)];
+            let copied = copied_counters(id, *copy).into_iter().filter(|_| view == View::Tc);
+            self.add_row(matched.into_iter().chain(copied));
+        }
+        self.rows.insert(id, (first, self.tallies));
+        for rule in blocking {
+            self.add_row([Counter::Blocked(id, *rule)].into_iter());
+        }
+    }
+
+    fn add_row(&mut self, counters: impl Iterator<Item = Counter>) {
+        let block = self.tallies;
+        for (counter, slot) in counters.zip(0u16..) {
+            self.places.insert(counter, Place { map: MapRef::Tallies, block, slot });
+        }
+        // At most 2^16 copies and 2^16 rules for each of at most 2^16 hooks are far more than memory holds.
+        self.tallies = self.tallies.saturating_add(1);
+    }
+
+    /// Where the copies of a hook count, in the order of what its program asks for.
+    pub(crate) fn copy_rows(&self, id: HookId, hook: &Hook) -> Rows {
+        if let Some((first, _)) = self.rows.get(&id) {
+            return Rows::Tallies { first: *first };
+        }
+        let copies = asked(hook);
+        let slot = |copy: &CopyIndex| self.place(Counter::Matched(id, *copy)).map_or(0, |place| place.slot);
+        let mut slots = copies.iter().map(slot);
+        let first = slots.next().unwrap_or(0);
+        // No counter stands between two copies, so all of them are as far from each other.
+        let stride = slots.next().map_or(TALLY_SLOTS, |second| second.saturating_sub(first));
+        Rows::Block { first, slots: stride, count: u16::try_from(copies.len()).unwrap_or(u16::MAX) }
+    }
+
+    /// Where the rules of a hook that block count, in id order.
+    pub(crate) fn block_rows(&self, id: HookId, hook: &Hook) -> Rows {
+        if let Some((_, first)) = self.rows.get(&id) {
+            return Rows::Tallies { first: *first };
+        }
+        let rules = block_rules(hook);
+        let place = rules.first().and_then(|rule| self.place(Counter::Blocked(id, *rule)));
+        let count = u16::try_from(rules.len()).unwrap_or(u16::MAX);
+        Rows::Block { first: place.map_or(0, |place| place.slot), slots: 1, count }
+    }
+
+    /// Whether the copies of a hook count in rows of their own.
+    pub(crate) fn tallies_of(&self, id: HookId) -> bool {
+        self.rows.contains_key(&id)
+    }
+
+    /// How many rows the map `tallies` has; 0 where there is no such map.
+    pub fn tallies(&self) -> u32 {
+        self.tallies
     }
 
     /// Where a counter lives; `None` where nothing counts it.
@@ -313,6 +427,11 @@ pub(crate) fn asked(hook: &Hook) -> BTreeSet<CopyIndex> {
     hook.program.asked()
 }
 
+/// The rules whose blocks a hook counts.
+pub(crate) fn block_rules(hook: &Hook) -> BTreeSet<RuleId> {
+    if hook.pass == Pass::Leave { BTreeSet::new() } else { hook.program.blocking().into_iter().collect() }
+}
+
 /// The targets of a hook in the XDP view, each once: ports passed to, direct copies, the hop.
 pub(crate) fn targets(plan: &Plan, wiring: &Wiring, id: HookId, hook: &Hook) -> Vec<Target> {
     let mut targets = Vec::new();
@@ -349,10 +468,7 @@ fn entry_counters(wiring: &Wiring, id: HookId, hook: &Hook) -> Vec<Counter> {
             counters.extend(copied_counters(id, copy));
         }
     }
-    if hook.pass != Pass::Leave {
-        let rules: BTreeSet<RuleId> = hook.program.blocking().into_iter().collect();
-        counters.extend(rules.into_iter().map(|rule| Counter::Blocked(id, rule)));
-    }
+    counters.extend(block_rules(hook).into_iter().map(|rule| Counter::Blocked(id, rule)));
     if wiring.view(hook) == View::Tc {
         counters.push(Counter::Unmeasured(id));
     }

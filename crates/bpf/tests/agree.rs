@@ -4,10 +4,10 @@
 
 mod common;
 
-use bpf::asm::{MapRef, Symbol};
+use bpf::asm::Symbol;
 use bpf::emit::{self, Emitted, Mode, OUR_MARK};
 use bpf::interp::{Effect, Input, Machine, Run, Skb};
-use bpf::layout::{Counter, Layout, Part, Target, View, Wiring};
+use bpf::layout::{Counter, Part, Place, Target, View, Wiring};
 use common::{copy_port, expected, named, untagged, verdict, xdp_wiring};
 use plan::arbitrary::{self, Random};
 use plan::eval::{Fate, Verdict};
@@ -24,10 +24,8 @@ fn emitted(plan: &Plan, wiring: &Wiring, mode: Mode) -> Emitted {
     emitted
 }
 
-fn slots(machine: &Machine, layout: &Layout, part: Part) -> impl Fn(u16) -> u64 {
-    let block = usize::try_from(layout.block(part).unwrap()).unwrap();
-    let values = machine.arrays[&MapRef::Counters][block].clone();
-    move |slot| values[usize::from(slot)]
+fn slots(machine: &Machine) -> impl Fn(Place) -> u64 {
+    |place| machine.arrays[&place.map][usize::try_from(place.block).unwrap()][usize::from(place.slot)]
 }
 
 /// Runs the entry of a hook on a machine of its own.
@@ -50,11 +48,7 @@ fn agree_tc(plan: &Plan, emitted: &Emitted, verdict: &Verdict, wiring: &Wiring, 
     let before = (skb.mark, skb.priority);
     let (run, machine) = run(emitted, verdict.hook, Input::Tc(skb));
     let octets = u64::try_from(data.len()).unwrap();
-    let got = named(
-        &emitted.layout,
-        Part::Entry(verdict.hook),
-        slots(&machine, &emitted.layout, Part::Entry(verdict.hook)),
-    );
+    let got = named(&emitted.layout, Part::Entry(verdict.hook), slots(&machine));
     assert_eq!(got, expected(verdict, wiring, plan, octets), "{plan:?}\n{data:02x?}");
 
     let mut sent: Vec<PortId> = verdict.copies.iter().map(|copy| copy_port(plan, hook, *copy)).collect();
@@ -99,7 +93,7 @@ fn agree_xdp(plan: &Plan, emitted: &Emitted, verdict: &Verdict, wiring: &Wiring,
     let (run, machine) = run(emitted, verdict.hook, Input::Xdp(data.to_vec()));
     let octets = u64::try_from(data.len()).unwrap();
     let part = Part::Entry(verdict.hook);
-    let got = named(&emitted.layout, part, slots(&machine, &emitted.layout, part));
+    let got = named(&emitted.layout, part, slots(&machine));
     assert_eq!(got, expected(verdict, wiring, plan, octets), "{plan:?}\n{data:02x?}");
     let mut want: Vec<Target> = passed(verdict).iter().copied().map(Target::Port).collect();
     for copy in &verdict.copies {
@@ -143,7 +137,7 @@ fn agree_hop(plan: &Plan, emitted: &Emitted, verdict: &Verdict, wiring: &Wiring,
         ports.push(Symbol::Interface(copy_port(plan, hook, *copy)));
     }
     want.retain(|_, value| *value != 0);
-    assert_eq!(named(&emitted.layout, part, slots(&machine, &emitted.layout, part)), want);
+    assert_eq!(named(&emitted.layout, part, slots(&machine)), want);
     let clone = |effect: &Effect| match effect {
         Effect::Clone { to, .. } => *to,
         other => panic!("{other:?} is none of a hop"),

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use bpf::asm::{Alu, Assembler, Cond, Kind, MapRef, Program, Reg, Size, Symbol};
 use bpf::emit::{self, Emitted, Mode, RECORDED_OUTCOME};
 use bpf::interp::{Input, Machine, Skb};
-use bpf::layout::{Counter, Layout, Part, Target, View, Wiring};
-use common::{copy_port, expected, named, untagged, verdict, xdp_wiring};
+use bpf::layout::{Counter, Layout, Part, View, Wiring};
+use common::{expected, named, targets, untagged, verdict, xdp_wiring};
 use plan::arbitrary::{self, Random};
 use plan::eval::{Fate, Verdict};
 use plan::plan::{HookId, Plan, PortId};
@@ -92,8 +92,8 @@ impl Kernel {
         let block = layout.block(part).unwrap();
         let map = self.maps[&MapRef::Counters];
         let values = self.sys.map_lookup_percpu(map, &block.to_ne_bytes()).unwrap().unwrap();
-        named(layout, part, |slot| {
-            let at = usize::from(slot) * 8;
+        named(layout, part, |place| {
+            let at = usize::from(place.slot) * 8;
             values.iter().map(|value| u64::from_ne_bytes(value[at..at + 8].try_into().unwrap())).sum()
         })
     }
@@ -144,22 +144,6 @@ fn tc_returns(verdict: &Verdict) -> u32 {
         Fate::Passed(_) => emit::TC_REDIRECT,
     };
     returned.cast_unsigned()
-}
-
-/// The targets of a frame in the XDP view.
-fn targets(plan: &Plan, wiring: &Wiring, verdict: &Verdict) -> Vec<Target> {
-    let mut targets = Vec::new();
-    if let Fate::Passed(ports) = &verdict.fate {
-        targets.extend(ports.iter().copied().map(Target::Port));
-    }
-    for copy in &verdict.copies {
-        if !wiring.by_hop(verdict.hook, *copy) {
-            targets.push(Target::Port(copy_port(plan, plan.hook(verdict.hook), *copy)));
-        } else if !targets.contains(&Target::Hop(verdict.hook)) {
-            targets.push(Target::Hop(verdict.hook));
-        }
-    }
-    targets
 }
 
 fn entries(kernel: &mut Kernel, plan: &Plan, emitted: &Emitted) -> Vec<ProgFd> {

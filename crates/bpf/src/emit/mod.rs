@@ -21,23 +21,37 @@
 //! Frames that we send are told from the host's by their mark: [`OUR_MARK`] in the upper half, the hook
 //! in the lower. The guard counts them by hook and clears the mark. Never does I/O.
 
+mod chance;
 mod copies;
+mod fields;
+mod frame;
+mod hand;
+mod judge;
 mod measure;
+mod number;
 mod outcome;
 mod ports;
+mod ranges;
+mod steered;
+mod stock;
 mod tc;
+mod truth;
 mod vlan;
 mod xdp;
 
 use std::fmt;
 
-use plan::plan::{HookId, Pass, Plan, PortId};
-use rules::form::{Action, CopyIndex, RuleId};
+use plan::plan::{HookId, Plan, PortId};
+use rules::form::CopyIndex;
 
 use crate::asm::{AsmError, Assembler, Cond, Helper, Kind, MapRef, Program, Reg, Size};
 use crate::layout::{Counter, Layout, LayoutError, Part, View, Wiring};
+use crate::sets::SetError;
+use crate::tables::Table;
+use stock::Stock;
 
 pub use outcome::{OUTCOMES_MAX, Outcome};
+pub use stock::Remembers;
 
 /// The upper half of the mark of frames that we send; the lower half is the hook.
 pub const OUR_MARK: u32 = 0x7477_0000;
@@ -98,6 +112,12 @@ pub struct Emitted {
     pub layout: Layout,
     /// Every devmap to be made and what it holds, in order of hook and outcome.
     pub outcomes: Vec<Outcome>,
+    /// Every table to be made and what stands in it, in no order.
+    pub tables: Vec<Table>,
+    /// What was chosen, in words: a line for each table and for each set of rules.
+    pub chosen: Vec<String>,
+    /// Where hooks remember what chance, turns and fragments need.
+    pub memories: Vec<Remembers>,
 }
 
 impl Emitted {
@@ -124,12 +144,14 @@ pub enum EmitError {
         /// How many.
         outcomes: usize,
     },
-    /// More different tests than a register of the XDP view keeps apart.
+    /// More different tests than are kept apart.
     TooManyTests {
         /// The hook.
         hook: HookId,
         /// How many.
         tests: usize,
+        /// How many are taken: by a register in the XDP view where only VLANs are looked at, else by a table.
+        most: usize,
     },
     /// The VLAN sets of a hook cut the identifiers into more intervals than the verifier would follow.
     TooManyIntervals {
@@ -150,8 +172,32 @@ pub enum EmitError {
         /// The hook.
         hook: HookId,
     },
-    /// Rules that are not lowered yet.
-    Unlowered {
+    /// Numbers that are computed from more other numbers than places are kept for.
+    TooDeep {
+        /// The hook.
+        hook: HookId,
+    },
+    /// More spreads than a hook can remember turns for.
+    TooManySpreads {
+        /// The hook.
+        hook: HookId,
+        /// How many.
+        spreads: usize,
+    },
+    /// A set of rules that cannot be lowered.
+    Set {
+        /// The hook.
+        hook: HookId,
+        /// Why.
+        error: SetError,
+    },
+    /// Balancing by the addresses of a packet within a packet.
+    Inner {
+        /// The hook.
+        hook: HookId,
+    },
+    /// Copies that take the hop, at a hook whose program looks at more than the outer VLAN tag.
+    HopByRules {
         /// The hook.
         hook: HookId,
     },
@@ -169,8 +215,8 @@ impl fmt::Display for EmitError {
             Self::TooManyOutcomes { hook, outcomes } => {
                 write!(f, "hook {}: {outcomes} outcomes, XDP takes {OUTCOMES_MAX}", hook.0)
             }
-            Self::TooManyTests { hook, tests } => {
-                write!(f, "hook {}: {tests} different tests, XDP takes {}", hook.0, outcome::TESTS_MAX)
+            Self::TooManyTests { hook, tests, most } => {
+                write!(f, "hook {}: {tests} different tests, {most} are taken", hook.0)
             }
             Self::TooManyIntervals { hook, intervals } => write!(
                 f,
@@ -181,7 +227,21 @@ impl fmt::Display for EmitError {
             Self::TwoWays { hook, port } => {
                 write!(f, "hook {}: port {} is reached both directly and by the hop", hook.0, port.0)
             }
-            Self::Unlowered { hook } => write!(f, "hook {}: rules are not lowered", hook.0),
+            Self::TooDeep { hook } => {
+                write!(f, "hook {}: a number is computed in more than {} steps at once", hook.0, frame::WAITING_MAX)
+            }
+            Self::TooManySpreads { hook, spreads } => {
+                write!(f, "hook {}: {spreads} spreads are more than a hook keeps turns for", hook.0)
+            }
+            Self::Set { hook, error } => write!(f, "hook {}: {error}", hook.0),
+            Self::Inner { hook } => {
+                write!(f, "hook {}: balancing by inner addresses cannot be done in the kernel", hook.0)
+            }
+            Self::HopByRules { hook } => write!(
+                f,
+                "hook {}: in XDP, rules that look beyond the VLAN cannot copy to a port with a rate",
+                hook.0
+            ),
             Self::Dangling { hook } => {
                 write!(f, "hook {}: the program names a copy that the hook does not hold", hook.0)
             }
@@ -211,19 +271,17 @@ impl From<LayoutError> for EmitError {
 /// See [`EmitError`]. What is said of XDP is no error under a wiring that gives the port to tc.
 pub fn emit(plan: &Plan, wiring: &Wiring, mode: Mode) -> Result<Emitted, EmitError> {
     refuse_dangling(plan)?;
-    if let Some((hook, _)) = plan.hooks().find(|(_, hook)| !hook.program.is_by_vlan()) {
-        return Err(EmitError::Unlowered { hook });
-    }
     refuse_two_ways(plan, wiring)?;
     let layout = Layout::of(plan, wiring)?;
     let context = Context { plan, wiring, layout: &layout, mode };
     let mut units = Vec::new();
     let mut outcomes = Vec::new();
+    let mut stock = Stock::default();
     for (id, hook) in plan.hooks() {
         let program = match wiring.view(hook) {
-            View::Tc => tc::entry(&context, id, hook)?,
+            View::Tc => tc::entry(&context, id, hook, &mut stock)?,
             View::Xdp => {
-                let (program, found) = xdp::entry(&context, id, hook)?;
+                let (program, found) = xdp::entry(&context, id, hook, &mut stock)?;
                 outcomes.extend(found);
                 program
             }
@@ -246,7 +304,7 @@ pub fn emit(plan: &Plan, wiring: &Wiring, mode: Mode) -> Result<Emitted, EmitErr
         }
     }
     units.push(Unit { part: Part::Pass, program: ports::pass()? });
-    Ok(Emitted { units, layout, outcomes })
+    Ok(Emitted { units, layout, outcomes, tables: stock.tables, chosen: stock.notes, memories: stock.memories })
 }
 
 fn refuse_dangling(plan: &Plan) -> Result<(), EmitError> {
@@ -320,9 +378,9 @@ pub(crate) mod stack {
     pub(crate) const ROW: i16 = -80;
     /// The frame's number of chance, 8 octets.
     pub(crate) const DRAW: i16 = -88;
-    /// What a rule of a set decided, 4 octets.
-    pub(crate) const WAY: i16 = -92;
-    /// The row of counters that goes with it, 4 octets.
+    /// Where a packet ends, 2 octets.
+    pub(crate) const END: i16 = -94;
+    /// The row of counters that goes with a decision, 4 octets.
     pub(crate) const RANK: i16 = -100;
     /// The fields of the headers, 48 octets (see [`super::fields`]).
     pub(crate) const FIELDS: i16 = -152;
@@ -342,6 +400,7 @@ mod skb {
     pub(crate) const MARK: i16 = 8;
     pub(crate) const VLAN_PRESENT: i16 = 20;
     pub(crate) const VLAN_TCI: i16 = 24;
+    pub(crate) const VLAN_PROTO: i16 = 28;
     pub(crate) const PRIORITY: i16 = 32;
     pub(crate) const CB: i16 = 48;
     pub(crate) const DATA: i16 = 76;
@@ -386,19 +445,6 @@ impl Context<'_> {
             asm.note(crate::listing::counter(self.plan, counter));
             asm.count(BLOCK, place.slot, by, Reg::R1);
         }
-    }
-
-    /// The rules whose blocks a hook counts, in the order in which they are tried.
-    fn block_rules(hook: &plan::plan::Hook) -> Vec<RuleId> {
-        let mut rules = Vec::new();
-        if hook.pass != Pass::Leave {
-            for step in hook.program.steps.iter().filter(|step| step.then == Action::Block) {
-                if !rules.contains(&step.rule) {
-                    rules.push(step.rule);
-                }
-            }
-        }
-        rules
     }
 }
 

@@ -71,11 +71,12 @@ pub(super) fn decisions(context: &Context<'_>, id: HookId, hook: &Hook) -> Resul
                 Some((_, steps)) => steps.push(at),
                 None => sets.push((set, vec![at])),
             },
-            _ => return Err(EmitError::Unlowered { hook: id }),
+            // Only programs by VLAN come here.
+            _ => {}
         }
     }
     if sets.len() > TESTS_MAX {
-        return Err(EmitError::TooManyTests { hook: id, tests: sets.len() });
+        return Err(EmitError::TooManyTests { hook: id, tests: sets.len(), most: TESTS_MAX });
     }
     let tests: Vec<(Vec<Range>, Vec<usize>)> =
         sets.into_iter().map(|(set, steps)| (ranges(set), steps)).collect();
@@ -102,7 +103,7 @@ pub(super) fn decisions(context: &Context<'_>, id: HookId, hook: &Hook) -> Resul
 }
 
 /// The sets of tests that can hold together: between two neighbouring bounds nothing changes.
-fn masks(
+pub(super) fn masks(
     link_type: LinkType,
     tests: &[(Vec<Range>, Vec<usize>)],
     id: HookId,
@@ -159,7 +160,7 @@ fn judge(
     (blocked_by, targets)
 }
 
-fn intern(outcomes: &mut Vec<Outcome>, id: HookId, targets: Vec<Target>) -> u16 {
+pub(super) fn intern(outcomes: &mut Vec<Outcome>, id: HookId, targets: Vec<Target>) -> u16 {
     if let Some(known) = outcomes.iter().find(|outcome| outcome.targets == targets) {
         return known.number;
     }

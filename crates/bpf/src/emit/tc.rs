@@ -4,12 +4,20 @@ use plan::plan::{Direction, Hook, HookId, Pass};
 use rules::form::{Action, CopyIndex, Program as Decision, Step, Test};
 
 use super::{BYTES, CTX, Context, EmitError, FRAMES, Mode, OUR_MARK, TC_NEXT, TC_SHOT, TC_STOLEN};
+use super::hand::{self, Hand};
+use super::judge::Judge;
+use super::stock::Stock;
 use super::{assembler, copies, measure, skb, stack, vlan};
 use crate::asm::{Assembler, Cond, Helper, Kind, Origin, Program, Reg, Size};
-use crate::layout::{Counter, Part, asked, passes_to};
+use crate::layout::{Counter, Part, Rows, asked, block_rules, copy_port, passes_to};
 
 /// The program that judges the frames of a hook.
-pub(super) fn entry(context: &Context<'_>, id: HookId, hook: &Hook) -> Result<Program, EmitError> {
+pub(super) fn entry(
+    context: &Context<'_>,
+    id: HookId,
+    hook: &Hook,
+    stock: &mut Stock,
+) -> Result<Program, EmitError> {
     let way = match hook.at.direction {
         Direction::In => "in",
         Direction::Out => "out",
@@ -20,34 +28,64 @@ pub(super) fn entry(context: &Context<'_>, id: HookId, hook: &Hook) -> Result<Pr
     if context.mode == Mode::Record {
         push_tag(&mut asm);
     }
-    let sending = Sending::of(context, id, hook, |_| true);
-    prologue(context, &mut asm, Part::Entry(id), hook, &sending);
+    let judge = Judge::of(context, id, hook, stock)?;
+    let sending = Sending::of(context, id, hook, judge.asks_vlan(), |_| true);
+    prologue(context, &mut asm, hook, &sending);
+    judge.prepare(&mut asm, TC_SHOT);
+    context.load_block(&mut asm, Part::Entry(id), TC_SHOT);
     measure::frames(&mut asm, true, |asm| context.count(asm, Counter::Unmeasured(id), FRAMES_UNMEASURED));
     context.count(&mut asm, Counter::In(id), FRAMES);
     context.count(&mut asm, Counter::InBytes(id), BYTES);
     mark(&mut asm, id, &sending);
-    let rules = Context::block_rules(hook);
-    if !rules.is_empty() {
+    let blocks = !block_rules(hook).is_empty();
+    if blocks {
         asm.store(Size::Half, Reg::R10, stack::BLOCKED, 0);
     }
-    for step in &hook.program.steps {
+    let hand = Hand { context, id, hook, judge: &judge };
+    for (at, step) in hook.program.steps.iter().enumerate() {
         asm.origin(Origin::Rule(step.rule));
-        match step.then {
-            Action::Copy(copy) => when(&mut asm, &step.when, |asm| {
-                context.count(asm, Counter::Matched(id, copy), FRAMES);
-                context.count(asm, Counter::MatchedBytes(id, copy), BYTES);
-                copies::make(context, asm, id, hook, copy);
-            }),
-            Action::Spread(_) => {}
-            Action::Block if hook.pass == Pass::Leave => {}
-            Action::Block => block(&mut asm, step, rules.iter().position(|rule| *rule == step.rule)),
-        }
+        when(&mut asm, &judge, at, &step.when, |asm| act(&hand, asm, step));
+    }
+    for set in &judge.sets {
+        asm.origin_text("what the rule of a set decides");
+        let done = asm.label();
+        Judge::verdict(&mut asm, set, done);
+        hand.take(&mut asm, &set.ways, true, done, |asm, _, port| copies::make_by_row(&hand, asm, port));
+        asm.place(done);
     }
     asm.origin_text(format!("what becomes of frames of {}", context.plan.source_name(hook)));
     sending.restore(&mut asm);
-    blocked(context, &mut asm, id, &rules);
+    if blocks {
+        blocked(&hand, &mut asm);
+    }
     fate(context, &mut asm, id, hook);
     Ok(asm.finish()?)
+}
+
+/// Does what a step is for, on the way on which it acts.
+fn act(hand: &Hand<'_, '_>, asm: &mut Assembler, step: &Step) {
+    let (context, id, hook) = (hand.context, hand.id, hand.hook);
+    match step.then {
+        Action::Copy(copy) => match context.layout.copy_rows(id, hook) {
+            Rows::Block { .. } => {
+                context.count(asm, Counter::Matched(id, copy), FRAMES);
+                context.count(asm, Counter::MatchedBytes(id, copy), BYTES);
+                copies::make(context, asm, id, hook, copy);
+            }
+            Rows::Tallies { .. } => {
+                asm.store(Size::Word, Reg::R10, stack::RANK, hand.judge.copy_row(copy).cast_signed());
+                copies::make_by_row(hand, asm, copy_port(context.plan, hook, copy));
+            }
+        },
+        Action::Spread(spread) => {
+            let done = asm.label();
+            let ways = hand.judge.spread_ways(context, spread);
+            hand.take(asm, &ways, false, done, |asm, _, port| copies::make_by_row(hand, asm, port));
+            asm.place(done);
+        }
+        Action::Block if hook.pass == Pass::Leave => {}
+        Action::Block => hand::block(asm, hand.judge.block_row(step.rule)),
+    }
 }
 
 /// Super-frames that cannot be measured are counted one by one, not by the frames in them.
@@ -62,8 +100,12 @@ pub(super) fn hop(context: &Context<'_>, id: HookId, hook: &Hook) -> Result<Prog
         push_tag(&mut asm);
     }
     let by_hop = |copy: CopyIndex| context.wiring.by_hop(id, copy);
-    let sending = Sending::of(context, id, hook, by_hop);
-    prologue(context, &mut asm, Part::Hop(id), hook, &sending);
+    if !hook.program.is_by_vlan() {
+        return Err(EmitError::HopByRules { hook: id });
+    }
+    let sending = Sending::of(context, id, hook, looks_at_vlan(&hook.program), by_hop);
+    prologue(context, &mut asm, hook, &sending);
+    context.load_block(&mut asm, Part::Hop(id), TC_SHOT);
     measure::frames(&mut asm, true, |_| {});
     context.count(&mut asm, Counter::HopIn(id), FRAMES);
     mark(&mut asm, id, &sending);
@@ -71,7 +113,7 @@ pub(super) fn hop(context: &Context<'_>, id: HookId, hook: &Hook) -> Result<Prog
         let Action::Copy(copy) = step.then else { continue };
         if by_hop(copy) {
             asm.origin(Origin::Rule(step.rule));
-            when(&mut asm, &step.when, |asm| copies::make(context, asm, id, hook, copy));
+            by_vlan(&mut asm, &step.when, |asm| copies::make(context, asm, id, hook, copy));
         }
     }
     asm.origin_text("the frame itself ends here");
@@ -93,7 +135,13 @@ struct Sending {
 }
 
 impl Sending {
-    fn of(context: &Context<'_>, id: HookId, hook: &Hook, chosen: impl Fn(CopyIndex) -> bool) -> Self {
+    fn of(
+        context: &Context<'_>,
+        id: HookId,
+        hook: &Hook,
+        tests: bool,
+        chosen: impl Fn(CopyIndex) -> bool,
+    ) -> Self {
         let copies: Vec<CopyIndex> = asked(hook).into_iter().filter(|copy| chosen(*copy)).collect();
         let marks = !copies.is_empty() || !passes_to(hook).is_empty();
         Self {
@@ -102,7 +150,7 @@ impl Sending {
             restores_priority: copies
                 .iter()
                 .any(|copy| copies::class(context.plan, id, hook, *copy).is_some()),
-            tests: looks_at_vlan(&hook.program),
+            tests,
         }
     }
 
@@ -135,12 +183,11 @@ fn looks_at_vlan(program: &Decision) -> bool {
     program.steps.iter().any(|step| step.when != Test::Always)
 }
 
-fn prologue(context: &Context<'_>, asm: &mut Assembler, part: Part, hook: &Hook, sending: &Sending) {
+fn prologue(context: &Context<'_>, asm: &mut Assembler, hook: &Hook, sending: &Sending) {
     if sending.tests {
         vlan::from_skb(asm, context.plan.port(hook.at.port).link_type);
     }
     sending.save(asm);
-    context.load_block(asm, part, TC_SHOT);
 }
 
 /// Puts our mark on all that is sent from here on.
@@ -152,54 +199,47 @@ fn mark(asm: &mut Assembler, id: HookId, sending: &Sending) {
     }
 }
 
-/// Runs `body` where the test holds. Loses `r1`.
-fn when(asm: &mut Assembler, test: &Test, body: impl FnOnce(&mut Assembler)) {
-    match test {
-        Test::Always => body(asm),
-        Test::Vlan(set) => {
-            let (hit, miss) = (asm.label(), asm.label());
-            asm.load(Size::Half, Reg::R1, Reg::R10, stack::VLAN);
-            vlan::search(asm, Reg::R1, &vlan::ranges(set), hit, miss);
-            if set.is_empty() {
-                // Nothing leads to the body.
-                asm.place(hit);
-                asm.place(miss);
-                return;
-            }
-            asm.place(hit);
-            body(asm);
-            asm.place(miss);
-        }
-        _ => {}
-    }
+/// Runs `body` where the step of this index acts. Loses `r1`.
+pub(super) fn when(
+    asm: &mut Assembler,
+    judge: &Judge<'_>,
+    step: usize,
+    test: &Test,
+    body: impl FnOnce(&mut Assembler),
+) {
+    let Some(said) = judge.said(step) else { return by_vlan(asm, test, body) };
+    let miss = asm.label();
+    Judge::ask(asm, said, miss);
+    body(asm);
+    asm.place(miss);
 }
 
-/// Remembers the first rule that blocks. `number` is from 0, in the order of the rules that block.
-fn block(asm: &mut Assembler, step: &Step, number: Option<usize>) {
-    let number = number.and_then(|number| i32::try_from(number).ok()).unwrap_or(0);
-    when(asm, &step.when, |asm| {
-        let already = asm.label();
-        asm.load(Size::Half, Reg::R1, Reg::R10, stack::BLOCKED);
-        asm.jump_if(Reg::R1, Cond::Ne, 0, already);
-        asm.store(Size::Half, Reg::R10, stack::BLOCKED, number + 1);
-        asm.place(already);
-    });
+/// Runs `body` where a test of nothing but the VLAN holds. Loses `r1`.
+fn by_vlan(asm: &mut Assembler, test: &Test, body: impl FnOnce(&mut Assembler)) {
+    let Test::Vlan(set) = test else { return body(asm) };
+    let (hit, miss) = (asm.label(), asm.label());
+    asm.load(Size::Half, Reg::R1, Reg::R10, stack::VLAN);
+    vlan::search(asm, Reg::R1, &vlan::ranges(set), hit, miss);
+    if set.is_empty() {
+        // Nothing leads to the body.
+        asm.place(hit);
+        asm.place(miss);
+        return;
+    }
+    asm.place(hit);
+    body(asm);
+    asm.place(miss);
 }
 
 /// Ends blocked frames.
-fn blocked(context: &Context<'_>, asm: &mut Assembler, id: HookId, rules: &[rules::form::RuleId]) {
-    if rules.is_empty() {
-        return;
-    }
-    let free = asm.label();
+fn blocked(hand: &Hand<'_, '_>, asm: &mut Assembler) {
+    let (free, counted) = (asm.label(), asm.label());
     asm.load(Size::Half, Reg::R2, Reg::R10, stack::BLOCKED);
     asm.jump_if(Reg::R2, Cond::Eq, 0, free);
-    for (rule, number) in rules.iter().zip(1i32..) {
-        let next = asm.label();
-        asm.jump_if(Reg::R2, Cond::Ne, number, next);
-        context.count(asm, Counter::Blocked(id, *rule), FRAMES);
-        asm.place(next);
-    }
+    asm.note("the rule that blocks");
+    let first = hand.block_row(asm, counted);
+    hand::count(asm, first, 0, FRAMES);
+    asm.place(counted);
     asm.mov(Reg::R0, TC_SHOT);
     asm.exit();
     asm.place(free);

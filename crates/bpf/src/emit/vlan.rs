@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use wire::{LinkType, Vlan};
 
+use super::ranges::Searched;
 use super::{CTX, network_order, skb, stack};
-use crate::asm::{Alu, Assembler, Cond, Helper, Label, Reg, Size};
+use crate::asm::{Alu, Assembler, Cond, Helper, Label, Reg, Size, Width};
 
 /// What stands for "no tag": in no set, since identifiers end at 4095.
 pub(super) const UNTAGGED: u16 = 4096;
@@ -25,39 +26,12 @@ pub(super) fn ranges(set: &BTreeSet<Vlan>) -> Vec<Range> {
     ranges
 }
 
-/// Goes to `hit` or `miss` by whether `reg`, 0 to [`UNTAGGED`], lies in the ranges. A search tree: a set of
-/// n ranges takes about log2(2n) compares and 2n instructions. Ends without falling through.
+/// Goes to `hit` or `miss` by whether `reg`, 0 to [`UNTAGGED`], lies in the ranges. Ends without falling
+/// through.
 pub(super) fn search(asm: &mut Assembler, reg: Reg, ranges: &[Range], hit: Label, miss: Label) {
-    tree(asm, reg, ranges, (0, UNTAGGED), hit, miss);
-}
-
-fn tree(asm: &mut Assembler, reg: Reg, ranges: &[Range], known: Range, hit: Label, miss: Label) {
-    let imm = |id: u16| i32::from(id);
-    match *ranges {
-        [] => asm.jump(miss),
-        [(first, last)] if first == last && first != known.0 && last != known.1 => {
-            asm.jump_if(reg, Cond::Eq, imm(first), hit);
-            asm.jump(miss);
-        }
-        [(first, last)] => {
-            if first > known.0 {
-                asm.jump_if(reg, Cond::Lt, imm(first), miss);
-            }
-            if last < known.1 {
-                asm.jump_if(reg, Cond::Gt, imm(last), miss);
-            }
-            asm.jump(hit);
-        }
-        _ => {
-            let (left, right) = ranges.split_at(ranges.len() / 2);
-            let middle = right.first().map_or(known.1, |range| range.0);
-            let above = asm.label();
-            asm.jump_if(reg, Cond::Ge, imm(middle), above);
-            tree(asm, reg, left, (known.0, middle - 1), hit, miss);
-            asm.place(above);
-            tree(asm, reg, right, (middle, known.1), hit, miss);
-        }
-    }
+    let ranges: Vec<_> = ranges.iter().map(|(first, last)| (u32::from(*first), u32::from(*last))).collect();
+    let searched = Searched { reg, width: Width::W64 };
+    super::ranges::search(asm, searched, &ranges, (0, u32::from(UNTAGGED)), hit, miss);
 }
 
 /// `into` = the VLAN of the frame whose octets lie between `data` and `end`. Loses `scratch`.

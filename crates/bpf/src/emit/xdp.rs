@@ -4,12 +4,15 @@ use plan::plan::{Hook, HookId, Pass};
 use rules::form::Action;
 
 use super::outcome::{Decisions, Ending, Outcome, decisions};
-use super::{Context, EmitError, Mode, RECORDED_OUTCOME, XDP_ABORTED, XDP_DROP, assembler, vlan, xdp_md};
+use super::stock::Stock;
+use super::{
+    Context, EmitError, Mode, RECORDED_OUTCOME, XDP_ABORTED, XDP_DROP, assembler, steered, vlan, xdp_md,
+};
 use crate::asm::{Alu, Assembler, Cond, Helper, Kind, Origin, Program, Reg, Size};
 use crate::layout::{Counter, Part, passes_to};
 
 const VLAN: Reg = Reg::R6;
-const OCTETS: Reg = Reg::R8;
+pub(super) const OCTETS: Reg = Reg::R8;
 const HELD: Reg = Reg::R9;
 
 /// `BPF_F_BROADCAST`: to every entry of the map.
@@ -20,9 +23,13 @@ pub(super) fn entry(
     context: &Context<'_>,
     id: HookId,
     hook: &Hook,
+    stock: &mut Stock,
 ) -> Result<(Program, Vec<Outcome>), EmitError> {
     if hook.pass == Pass::Leave {
         return Err(EmitError::LeaveInXdp { hook: id });
+    }
+    if !hook.program.is_by_vlan() || context.layout.tallies_of(id) {
+        return steered::entry(context, id, hook, stock);
     }
     let found = decisions(context, id, hook)?;
     let mut asm = assembler(format!("tw_in_{}", hook.at.port.0), Kind::Xdp);
@@ -119,16 +126,21 @@ fn end(context: &Context<'_>, asm: &mut Assembler, id: HookId, hook: &Hook, endi
             context.count(asm, Counter::HandedBytes(id, port), OCTETS);
         }
     }
-    match ending.outcome {
+    send(context, asm, id, ending.outcome.map(|number| (number, ending.targets)));
+}
+
+/// Sends the frame by an outcome, given with how many targets it has, and ends the program.
+pub(super) fn send(context: &Context<'_>, asm: &mut Assembler, id: HookId, outcome: Option<(u16, usize)>) {
+    match outcome {
         None => asm.mov(Reg::R0, XDP_DROP),
-        Some(number) if context.mode == Mode::Record => {
+        Some((number, _)) if context.mode == Mode::Record => {
             asm.mov(Reg::R0, RECORDED_OUTCOME + i32::from(number));
         }
-        Some(number) => {
+        Some((number, targets)) => {
             asm.load_map(Reg::R1, crate::asm::MapRef::Devmap(id, number));
             asm.mov(Reg::R2, 0);
             // One target is cheaper without broadcast; the low bits are what a missing entry returns.
-            let one = ending.targets == 1;
+            let one = targets == 1;
             asm.mov(Reg::R3, if one { XDP_ABORTED } else { BROADCAST });
             asm.call(Helper::RedirectMap);
         }

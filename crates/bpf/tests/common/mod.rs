@@ -3,10 +3,13 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod steering;
+
 use std::collections::BTreeMap;
 
 use bpf::emit::{EmitError, Mode};
-use bpf::layout::{Counter, Part, View, Wiring};
+use bpf::asm::MapRef;
+use bpf::layout::{Counter, Layout, Part, Place, Target, View, Wiring};
 use plan::arbitrary::{self, Random};
 use plan::eval::{Fate, State, Time, Verdict, eval};
 use plan::plan::{Hook, HookId, Plan, PortId, Role, Sink};
@@ -36,7 +39,8 @@ pub fn xdp_wiring(plan: &Plan) -> Wiring {
         let hook = match error {
             EmitError::TooManyIntervals { hook, .. }
             | EmitError::TooManyOutcomes { hook, .. }
-            | EmitError::TooManyTests { hook, .. } => hook,
+            | EmitError::TooManyTests { hook, .. }
+            | EmitError::HopByRules { hook } => hook,
             other => panic!("{other}"),
         };
         wiring.views[usize::from(plan.hook(hook).at.port.0)] = View::Tc;
@@ -99,17 +103,49 @@ pub fn expected(verdict: &Verdict, wiring: &Wiring, plan: &Plan, octets: u64) ->
     want
 }
 
+/// The targets of a frame in the XDP view.
+pub fn targets(plan: &Plan, wiring: &Wiring, verdict: &Verdict) -> Vec<Target> {
+    let mut targets = Vec::new();
+    if let Fate::Passed(ports) = &verdict.fate {
+        targets.extend(ports.iter().copied().map(Target::Port));
+    }
+    for copy in &verdict.copies {
+        if !wiring.by_hop(verdict.hook, *copy) {
+            targets.push(Target::Port(copy_port(plan, plan.hook(verdict.hook), *copy)));
+        } else if !targets.contains(&Target::Hop(verdict.hook)) {
+            targets.push(Target::Hop(verdict.hook));
+        }
+    }
+    targets
+}
+
 /// The port that a copy goes to.
 pub fn copy_port(plan: &Plan, hook: &Hook, copy: CopyIndex) -> PortId {
     let Sink::Port(port) = plan.sink(Plan::copy(hook, copy).sink);
     *port
 }
 
-/// A block's slots under the counters' names; slots that are 0 are left out.
-pub fn named(layout: &bpf::layout::Layout, part: Part, slots: impl Fn(u16) -> u64) -> BTreeMap<Counter, u64> {
+/// The counters of a part under their names; those that are 0 are left out.
+pub fn named(layout: &Layout, part: Part, read: impl Fn(Place) -> u64) -> BTreeMap<Counter, u64> {
     let block = layout.block(part).expect("the part counts");
-    let of_block = layout.counters().filter(|(_, place)| place.block == block);
-    of_block.map(|(counter, place)| (counter, slots(place.slot))).filter(|(_, value)| *value != 0).collect()
+    let of_part = layout.counters().filter(|(counter, place)| match place.map {
+        MapRef::Tallies => part == Part::Entry(hook_of(*counter)),
+        _ => place.block == block,
+    });
+    of_part.map(|(counter, place)| (counter, read(place))).filter(|(_, value)| *value != 0).collect()
+}
+
+/// The hook of a counter that may lie in a row.
+fn hook_of(counter: Counter) -> HookId {
+    match counter {
+        Counter::Matched(hook, _)
+        | Counter::MatchedBytes(hook, _)
+        | Counter::Copied(hook, _)
+        | Counter::CopiedBytes(hook, _)
+        | Counter::Failed(hook, ..)
+        | Counter::Blocked(hook, _) => hook,
+        other => panic!("{other:?} lies in a block"),
+    }
 }
 
 /// The hook's id as a `usize`.
