@@ -217,6 +217,7 @@ impl<'t> Lexer<'t> {
         self.at += 1;
         let start = self.at;
         let mut value = String::new();
+        let mut is_broken = false;
         loop {
             let mut rest = self.rest().chars();
             let Some(character) = rest.next() else {
@@ -239,9 +240,19 @@ impl<'t> Lexer<'t> {
                     self.at += 1;
                     value.push(' ');
                 }
-                ('\n' | '\r', _) => value.push(' '),
+                ('\n' | '\r', _) => {
+                    is_broken = true;
+                    value.push(' ');
+                }
                 _ => value.push(character),
             }
+        }
+        if is_broken {
+            report.advise(
+                self.whole.clone().unwrap_or(from..start),
+                "the quotes go on over the end of the line",
+                "put them on one line, or a `\\` at the end of the line",
+            );
         }
         if value.len() > MACRO_MAX {
             let what = format!("quotes around more than {MACRO_MAX} octets");

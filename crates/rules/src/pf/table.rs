@@ -136,6 +136,10 @@ fn read_file(
     entries: &mut Vec<Entry>,
     room: &mut usize,
 ) -> Result<(), Stop> {
+    if name.is_empty() || name.contains(char::is_control) {
+        report.wrong(span, format!("{} names no file", shown(name)), "name a file of addresses, one a line");
+        return Ok(());
+    }
     let text = match files(name) {
         Ok(text) => text,
         Err(why) => {
