@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use plan::eval::{Fate, Verdict};
-use plan::plan::{HookId, Plan, Role, Sink};
+use plan::plan::{HookId, Pass, Plan, Role, Sink};
 
 use crate::Input;
 
@@ -17,6 +17,8 @@ pub struct Outcome {
     pub hooks: Vec<HookCount>,
     /// For each rule, source and sink, in the plan's order: frames copied.
     pub copies: Vec<((String, String, String), u64)>,
+    /// For each rule that can block and its source, in the plan's order: frames blocked.
+    pub blocked: Vec<((String, String), u64)>,
     /// For each sink and side: frames copied to it.
     pub sides: Vec<(String, Vec<(String, u64)>)>,
     /// Frames at points where nothing is judged.
@@ -55,6 +57,14 @@ impl Outcome {
                 }
             }
         }
+        for hook in plan.hooks.iter().filter(|hook| hook.pass != Pass::Leave) {
+            for rule in hook.program.blocking() {
+                let key = (plan.rule(rule).label.clone(), plan.source_name(hook));
+                if outcome.blocked.iter().all(|(known, _)| *known != key) {
+                    outcome.blocked.push((key, 0));
+                }
+            }
+        }
         for (id, _) in plan.sinks() {
             let sides = plan.sides(id).into_iter().map(|side| (side.name, 0)).collect();
             outcome.sides.push((plan.sink_name(id).to_owned(), sides));
@@ -78,7 +88,12 @@ impl Outcome {
                 "passed"
             }
             Fate::Consumed => "consumed",
-            Fate::Blocked(_) => "blocked",
+            Fate::Blocked(rule) => {
+                let key = (plan.rule(*rule).label.clone(), plan.source_name(hook));
+                let same = self.blocked.iter_mut().filter(|(known, _)| *known == key);
+                same.for_each(|(_, count)| *count += 1);
+                "blocked"
+            }
         };
         *self.hooks[usize::from(verdict.hook.0)].fates.entry(fate).or_default() += 1;
         for copy in verdict.copies.iter().map(|index| Plan::copy(hook, *index)) {
@@ -124,6 +139,9 @@ impl Outcome {
         }
         for ((rule, source, sink), copied) in &self.copies {
             let _ = writeln!(out, "copy {rule}: {source} to {sink}: {copied}");
+        }
+        for ((rule, source), blocked) in &self.blocked {
+            let _ = writeln!(out, "blocked {rule}: {source}: {blocked}");
         }
         for (sink, sides) in &self.sides {
             let total: u64 = sides.iter().map(|(_, count)| count).sum();

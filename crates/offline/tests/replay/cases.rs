@@ -45,12 +45,15 @@ fn outcome(case: &Case, report: &Report, written: &BTreeMap<String, Vec<Packet>>
             None => copies.push((key, copy.copied)),
         }
     }
+    let blocked = report.ledger.blocked.iter();
+    let blocked = blocked.map(|by| ((by.rule.clone(), by.source.clone()), by.blocked)).collect();
     let judged: u64 = report.inputs.iter().map(|input| input.packets).sum();
     Outcome {
         sent: sent.collect(),
         hooks: plan.hooks.iter().map(|hook| hook_count(plan, hook.at, report)).collect(),
         sides: sides(plan, &copies),
         copies,
+        blocked,
         not_judged: case.frames.len() as u64 - judged,
     }
 }
