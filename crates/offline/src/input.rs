@@ -83,6 +83,17 @@ pub(crate) struct Head {
     data: Range<usize>,
 }
 
+/// A frame where it was read.
+#[derive(Clone, Copy)]
+pub(crate) struct Found<'a> {
+    pub(crate) time: Timestamp,
+    pub(crate) frame: Frame<'a>,
+    /// What of its file is in memory.
+    pub(crate) buffer: &'a [u8],
+    /// Where in `buffer` the frame's octets begin.
+    pub(crate) at: usize,
+}
+
 /// The frames of one input, in file order.
 pub(crate) struct Feed {
     pub(crate) name: String,
@@ -140,6 +151,19 @@ impl Feed {
         Some((*time, Frame { data, wire_len: *wire_len, link_type: *link_type }))
     }
 
+    /// The next frame, where it was read.
+    #[inline]
+    pub(crate) fn found(&self) -> Option<Found<'_>> {
+        let (time, frame) = self.head()?;
+        let at = self.head.as_ref()?.data.start;
+        Some(Found { time, frame, buffer: &self.buffer, at })
+    }
+
+    /// What of the file is in memory.
+    pub(crate) fn buffer(&self) -> &[u8] {
+        &self.buffer
+    }
+
     /// What was read so far.
     pub(crate) fn reader(&self) -> &Reader {
         &self.reader
@@ -148,25 +172,39 @@ impl Feed {
     /// Takes the next frame off, and finds the one behind it.
     #[inline]
     pub(crate) fn advance(&mut self) {
+        while !self.step() {
+            self.refill();
+        }
+    }
+
+    /// Takes the next frame off, and finds the one behind it where that is in memory, or the end. Otherwise
+    /// it must be tried again after [`Feed::refill`].
+    #[inline]
+    pub(crate) fn step(&mut self) -> bool {
         self.head = None;
-        while !self.ended {
-            let start = self.rest.start;
-            let mut input = self.buffer.get(self.rest.clone()).unwrap_or_default();
-            match self.reader.next(&mut input) {
-                Ok(Some(packet)) => {
-                    self.rest.start = self.rest.end - input.len();
-                    // A packet without a time was captured no earlier than the one before it.
-                    let time = packet.timestamp.unwrap_or(self.last);
-                    self.out_of_order += u64::from(time < self.last);
-                    self.last = time;
-                    self.head = Some(head(&packet, time, start));
-                    return;
-                }
-                Ok(None) => {
-                    self.rest.start = self.rest.end - input.len();
-                    self.refill();
-                }
-                Err(broken) => self.end(Some(Failure::Broken(broken))),
+        if self.ended {
+            return true;
+        }
+        let start = self.rest.start;
+        let mut input = self.buffer.get(self.rest.clone()).unwrap_or_default();
+        let next = self.reader.next(&mut input);
+        match next {
+            Ok(Some(packet)) => {
+                self.rest.start = self.rest.end - input.len();
+                // A packet without a time was captured no earlier than the one before it.
+                let time = packet.timestamp.unwrap_or(self.last);
+                self.out_of_order += u64::from(time < self.last);
+                self.last = time;
+                self.head = Some(head(&packet, time, start));
+                true
+            }
+            Ok(None) => {
+                self.rest.start = self.rest.end - input.len();
+                false
+            }
+            Err(broken) => {
+                self.end(Some(Failure::Broken(broken)));
+                true
             }
         }
     }
@@ -174,7 +212,7 @@ impl Feed {
     /// Reads on behind what is left, which moves to the front. A record longer than a piece makes the
     /// buffer grow to hold it; the reader's limit bounds that.
     #[cold]
-    fn refill(&mut self) {
+    pub(crate) fn refill(&mut self) {
         self.buffer.copy_within(self.rest.clone(), 0);
         self.rest = 0..self.rest.len();
         let left = self.buffer.get(self.rest.clone()).unwrap_or_default();

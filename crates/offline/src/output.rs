@@ -3,21 +3,29 @@
 //! Frames are gathered in a big buffer and written in one go. A file is only made when its first frame
 //! comes, so that a port that was sent nothing leaves no file; a target that was named itself is
 //! always a whole capture, if an empty one.
+//!
+//! Where a record stands in the input just as it is to be written, it is not copied for itself: such
+//! records that follow each other are written in one go, and many of them straight from where they
+//! were read.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use plan::plan::{HookId, Plan, PortId};
-use wire::capture::{PcapWriter, PcapngWriter, Timestamp, Unwritable};
-use wire::{Frame, LinkType};
+use wire::LinkType;
+use wire::capture::{PcapWriter, PcapngWriter, RECORD_HEADER, Timestamp, Unwritable};
 
-use crate::input::is_standard;
+use crate::input::{Found, is_standard};
 use crate::ledger::OutputReport;
 
 /// Octets that are gathered before they are written.
 const GATHER: usize = 256 << 10;
+
+/// Octets from which on a run of records is written by a system call of its own, rather than copied.
+const STRAIGHT: usize = 16 << 10;
 
 /// Where captures go.
 #[derive(Default)]
@@ -51,6 +59,9 @@ pub(crate) struct Output {
     file: String,
     state: State,
     buffer: Vec<u8>,
+    /// Records behind those in `buffer`: octets of the input that the last frame came from, as long as
+    /// nothing moves there.
+    run: Range<usize>,
     packets: u64,
     bytes: u64,
     times_clamped: u64,
@@ -103,6 +114,7 @@ impl Output {
             file: String::new(),
             state: State::Unopened,
             buffer: Vec::new(),
+            run: 0..0,
             packets: 0,
             bytes: 0,
             times_clamped: 0,
@@ -120,27 +132,69 @@ impl Output {
         if self.file.is_empty() { &self.port } else { &self.file }
     }
 
-    /// Takes one frame.
+    /// Takes one frame. All frames between two calls of [`Output::settle`] come from one input.
     #[inline]
-    pub(crate) fn frame(&mut self, hook: HookId, time: Timestamp, frame: &Frame<'_>) -> Result<(), Failure> {
+    pub(crate) fn frame(&mut self, hook: HookId, found: &Found<'_>) -> Result<(), Failure> {
+        let Found { time, frame, buffer, at } = found;
         if matches!(self.state, State::Unopened) {
             self.open(frame.link_type)?;
         }
-        let State::Open(format, write) = &mut self.state else { return Ok(()) };
-        let appended = match format {
-            Format::Pcap(writer) => {
-                append(|time, out| writer.packet(time, frame, out), time, &mut self.buffer)
+        let clamped = match &mut self.state {
+            State::Open(Format::Pcap(writer), _) => {
+                let writer = *writer;
+                let (header, clamped) = written(|time| writer.record_header(time, frame), *time)?;
+                let start = at.saturating_sub(RECORD_HEADER);
+                let as_it_is = buffer.get(start..*at).is_some_and(|read| *read == header);
+                if !as_it_is || self.run.end != start {
+                    self.settle(buffer)?;
+                    self.run = start..start;
+                }
+                if as_it_is {
+                    self.run.end = at + frame.data.len();
+                } else {
+                    self.buffer.extend_from_slice(&header);
+                    self.buffer.extend_from_slice(frame.data);
+                }
+                clamped
             }
-            Format::Pcapng(writer, interfaces) => {
-                let id =
-                    interface(writer, interfaces, &self.sources, hook, frame.link_type, &mut self.buffer);
-                append(|time, out| writer.packet(id, time, frame, out), time, &mut self.buffer)
+            State::Open(Format::Pcapng(writer, interfaces), _) => {
+                let (sources, out) = (&self.sources, &mut self.buffer);
+                let id = interface(writer, interfaces, sources, hook, frame.link_type, out);
+                written(|time| writer.packet(id, time, frame, out), *time)?.1
             }
+            State::Unopened | State::Closed => return Ok(()),
         };
-        self.times_clamped += u64::from(appended.map_err(|_| Failure::Mixed)?);
+        self.times_clamped += u64::from(clamped);
         self.packets += 1;
         self.bytes += u64::try_from(frame.data.len()).unwrap_or(u64::MAX);
-        if self.buffer.len() >= GATHER && !emit(write, &mut self.buffer)? {
+        if self.buffer.len() >= GATHER { self.empty() } else { Ok(()) }
+    }
+
+    /// Lets go of an input: its octets are about to move, or the next frame comes from another one.
+    #[inline]
+    pub(crate) fn settle(&mut self, buffer: &[u8]) -> Result<(), Failure> {
+        if self.run.is_empty() {
+            return Ok(());
+        }
+        let run = buffer.get(std::mem::take(&mut self.run)).unwrap_or_default();
+        if run.len() < STRAIGHT {
+            self.buffer.extend_from_slice(run);
+            return if self.buffer.len() >= GATHER { self.empty() } else { Ok(()) };
+        }
+        self.empty()?;
+        if let State::Open(_, write) = &mut self.state
+            && !still_open(write.write_all(run))?
+        {
+            self.close();
+        }
+        Ok(())
+    }
+
+    /// Writes what is gathered.
+    fn empty(&mut self) -> Result<(), Failure> {
+        if let State::Open(_, write) = &mut self.state
+            && !emit(write, &mut self.buffer)?
+        {
             self.close();
         }
         Ok(())
@@ -222,21 +276,20 @@ impl Output {
     }
 }
 
-/// Appends a frame, with the nearest time that the format holds. Whether that is another time.
+/// What a frame becomes, with the nearest time that the format holds; and whether that is another time.
 #[inline]
-fn append(
-    packet: impl Fn(Timestamp, &mut Vec<u8>) -> Result<(), Unwritable>,
+fn written<T>(
+    mut write: impl FnMut(Timestamp) -> Result<T, Unwritable>,
     time: Timestamp,
-    out: &mut Vec<u8>,
-) -> Result<bool, Unwritable> {
-    match packet(time, out) {
-        Ok(()) => Ok(false),
+) -> Result<(T, bool), Failure> {
+    match write(time) {
+        Ok(done) => Ok((done, false)),
         Err(Unwritable::Time(_)) => {
             // The last moment of pcap fits pcapng too.
             let last = Timestamp::new(i64::from(u32::MAX), 999_999_999);
-            packet(time.clamp(Timestamp(0), last), out).map(|()| true)
+            write(time.clamp(Timestamp(0), last)).map(|done| (done, true)).map_err(|_| Failure::Mixed)
         }
-        Err(other) => Err(other),
+        Err(_) => Err(Failure::Mixed),
     }
 }
 

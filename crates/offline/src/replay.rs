@@ -16,10 +16,10 @@ use std::path::PathBuf;
 use plan::Refusal;
 use plan::eval::{Fate, Judge, State, Time, Verdict};
 use plan::plan::{HookId, Plan, PortId, Sink};
+use wire::LinkType;
 use wire::capture::{Format, Timestamp};
-use wire::{Frame, LinkType};
 
-use crate::input::{Feed, Input, Source};
+use crate::input::{Feed, Found, Input, Source};
 use crate::ledger::{Counters, InputReport, Report};
 use crate::output::{self, Output, Outputs};
 use crate::refuse::refusals;
@@ -143,23 +143,51 @@ fn input_report(plan: &Plan, feed: &Feed) -> InputReport {
     }
 }
 
+/// Who is told of each frame's verdict.
+trait Visitor {
+    /// A frame has been judged.
+    fn judged(&mut self, verdict: &Verdict, found: &Found<'_>) -> Result<(), ReplayError>;
+
+    /// The octets of the input that the last frames came from are about to move, or the next frame comes
+    /// from another one.
+    fn lets_go(&mut self, buffer: &[u8]) -> Result<(), ReplayError>;
+}
+
 /// The heart: every frame of every input, in order, through the plan.
 fn run(
     plan: &Plan,
     feeds: &mut [Feed],
     counters: &mut Counters,
     outputs: &mut [Option<Output>],
-    mut progress: impl FnMut(&Progress),
+    progress: impl FnMut(&Progress),
 ) -> Result<(), ReplayError> {
-    let mut done = Progress::default();
-    judge_all(plan, feeds, |verdict, time, frame| {
+    let mut run = Run { plan, counters, outputs, progress, done: Progress::default() };
+    judge_all(plan, feeds, &mut run)?;
+    (run.progress)(&run.done);
+    Ok(())
+}
+
+/// Counts, and writes to the outputs.
+struct Run<'a, P> {
+    plan: &'a Plan,
+    counters: &'a mut Counters,
+    outputs: &'a mut [Option<Output>],
+    progress: P,
+    done: Progress,
+}
+
+impl<P: FnMut(&Progress)> Visitor for Run<'_, P> {
+    #[inline]
+    fn judged(&mut self, verdict: &Verdict, found: &Found<'_>) -> Result<(), ReplayError> {
+        let Self { plan, counters, outputs, progress, done } = self;
+        let frame = &found.frame;
         let hook = plan.hook(verdict.hook);
         let count = &mut counters.hooks[usize::from(verdict.hook.0)];
         count.entered.frames += 1;
         count.entered.bytes += u64::from(frame.wire_len);
         let mut send = |port: PortId| match &mut outputs[usize::from(port.0)] {
             Some(output) => output
-                .frame(verdict.hook, time, frame)
+                .frame(verdict.hook, found)
                 .map_err(|failure| refusal(output.file().to_owned(), failure)),
             None => Ok(()),
         };
@@ -186,22 +214,23 @@ fn run(
         }
         done.frames += 1;
         done.bytes += u64::try_from(frame.data.len()).unwrap_or(u64::MAX);
-        done.time = time;
+        done.time = found.time;
         if done.frames.is_multiple_of(PROGRESS) {
-            progress(&done);
+            progress(done);
         }
         Ok(())
-    })?;
-    progress(&done);
-    Ok(())
+    }
+
+    #[inline]
+    fn lets_go(&mut self, buffer: &[u8]) -> Result<(), ReplayError> {
+        self.outputs.iter_mut().flatten().try_for_each(|output| {
+            output.settle(buffer).map_err(|failure| refusal(output.file().to_owned(), failure))
+        })
+    }
 }
 
-/// Hands each frame's verdict to `visit`, in time order.
-fn judge_all(
-    plan: &Plan,
-    feeds: &mut [Feed],
-    mut visit: impl FnMut(&Verdict, Timestamp, &Frame<'_>) -> Result<(), ReplayError>,
-) -> Result<(), ReplayError> {
+/// Hands each frame's verdict to a visitor, in time order.
+fn judge_all(plan: &Plan, feeds: &mut [Feed], visitor: &mut impl Visitor) -> Result<(), ReplayError> {
     let (mut judge, mut state) = (Judge::new(plan), State::default());
     // One verdict a hook, so that its lists keep the size they need.
     let verdict = |(hook, _)| Verdict { hook, fate: Fate::Left, copies: Vec::new() };
@@ -212,17 +241,21 @@ fn judge_all(
         let feed = &mut feeds[index];
         let verdict = &mut verdicts[usize::from(feed.hook.0)];
         // As long as this input is the earliest, the others need not be looked at.
-        while let Some((time, frame)) = feed.head() {
-            if bound.is_some_and(|bound| (time, index) > bound) {
+        while let Some(found) = feed.found() {
+            if bound.is_some_and(|bound| (found.time, index) > bound) {
                 break;
             }
-            let start = *start.get_or_insert(time);
+            let start = *start.get_or_insert(found.time);
             // Virtual time never runs backwards, whatever a capture says.
-            now = now.max(Time(u64::try_from(time.0 - start.0).unwrap_or_default()));
-            judge.judge_into(&mut state, now, SEED, &frame, verdict);
-            visit(verdict, time, &frame)?;
-            feed.advance();
+            now = now.max(Time(u64::try_from(found.time.0 - start.0).unwrap_or_default()));
+            judge.judge_into(&mut state, now, SEED, &found.frame, verdict);
+            visitor.judged(verdict, &found)?;
+            while !feed.step() {
+                visitor.lets_go(feed.buffer())?;
+                feed.refill();
+            }
         }
+        visitor.lets_go(feed.buffer())?;
     }
     Ok(())
 }
@@ -288,13 +321,9 @@ fn mixed_ports(
         None => Ok(None),
     });
     let mut again: Vec<Feed> = again.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
-    let mut sent: Vec<BTreeSet<LinkType>> = vec![BTreeSet::new(); plan.ports.len()];
-    judge_all(plan, &mut again, |verdict, _, frame| {
-        for port in reached(plan, verdict) {
-            sent[usize::from(port.0)].insert(frame.link_type);
-        }
-        Ok(())
-    })?;
+    let mut sent = Sent { plan, types: vec![BTreeSet::new(); plan.ports.len()] };
+    judge_all(plan, &mut again, &mut sent)?;
+    let mut sent = sent.types;
     // Streams are read once; all that they have shown is their first frame.
     for (feed, _) in feeds.iter().zip(files).filter(|(_, file)| file.is_none()) {
         let link_type = feed.head().map(|(_, frame)| frame.link_type);
@@ -303,6 +332,25 @@ fn mixed_ports(
         }
     }
     Ok(sent.iter().enumerate().filter(|(_, types)| types.len() > 1).map(|(index, _)| index).collect())
+}
+
+/// Notes which link types each port is sent.
+struct Sent<'a> {
+    plan: &'a Plan,
+    types: Vec<BTreeSet<LinkType>>,
+}
+
+impl Visitor for Sent<'_> {
+    fn judged(&mut self, verdict: &Verdict, found: &Found<'_>) -> Result<(), ReplayError> {
+        for port in reached(self.plan, verdict) {
+            self.types[usize::from(port.0)].insert(found.frame.link_type);
+        }
+        Ok(())
+    }
+
+    fn lets_go(&mut self, _buffer: &[u8]) -> Result<(), ReplayError> {
+        Ok(())
+    }
 }
 
 /// The ports that a verdict sends a frame to.

@@ -22,6 +22,7 @@ mod time;
 mod write;
 
 pub use fault::{Broken, Fault};
+pub use pcap::RECORD_HEADER;
 pub use time::{Resolution, Timestamp};
 pub use write::{PcapWriter, PcapngWriter, SNAPLEN, Unwritable};
 

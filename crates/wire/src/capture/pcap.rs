@@ -10,8 +10,8 @@ use crate::frame::LinkType;
 
 /// Octets of the file header.
 pub(super) const FILE_HEADER: usize = 24;
-/// Octets of a record header.
-pub(super) const RECORD_HEADER: usize = 16;
+/// Octets in front of each packet of a pcap file.
+pub const RECORD_HEADER: usize = 16;
 /// The first number of a file that counts in microseconds.
 pub(super) const MAGIC_MICROSECONDS: u32 = 0xa1b2_c3d4;
 /// The first number of a file that counts in nanoseconds.

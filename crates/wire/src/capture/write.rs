@@ -74,21 +74,37 @@ impl PcapWriter {
         frame: &Frame<'_>,
         out: &mut Vec<u8>,
     ) -> Result<(), Unwritable> {
+        let header = self.record_header(timestamp, frame)?;
+        out.reserve(RECORD_HEADER + frame.data.len());
+        out.extend_from_slice(&header);
+        out.extend_from_slice(frame.data);
+        Ok(())
+    }
+
+    /// What stands in front of a packet's octets.
+    ///
+    /// # Errors
+    /// Where the packet does not fit the format or the file.
+    #[inline]
+    pub fn record_header(
+        &self,
+        timestamp: Timestamp,
+        frame: &Frame<'_>,
+    ) -> Result<[u8; RECORD_HEADER], Unwritable> {
         if frame.link_type != self.link_type {
             return Err(Unwritable::LinkType(frame.link_type));
         }
         let captured = captured_len(frame)?;
         let (seconds, nanoseconds) = timestamp.split();
         let seconds = u32::try_from(seconds).map_err(|_| Unwritable::Time(timestamp))?;
+        // A division by a constant is a multiplication; there are but two.
+        let fraction = if self.unit_ns == 1 { nanoseconds } else { nanoseconds / 1_000 };
         let mut header = [0; RECORD_HEADER];
         header[..4].copy_from_slice(&seconds.to_le_bytes());
-        header[4..8].copy_from_slice(&(nanoseconds / self.unit_ns).to_le_bytes());
+        header[4..8].copy_from_slice(&fraction.to_le_bytes());
         header[8..12].copy_from_slice(&captured.to_le_bytes());
         header[12..].copy_from_slice(&frame.wire_len.to_le_bytes());
-        out.reserve(RECORD_HEADER + frame.data.len());
-        out.extend_from_slice(&header);
-        out.extend_from_slice(frame.data);
-        Ok(())
+        Ok(header)
     }
 }
 
