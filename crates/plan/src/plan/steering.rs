@@ -120,7 +120,7 @@ impl<'a> Expander<'a, '_> {
                     continue;
                 }
                 if let Some((way, called)) = carried.first() {
-                    let what = format!("frames of {} are not `on` it for pf rules", shown(name));
+                    let what = format!("{} is not what these rules call its frames", shown(name));
                     let help = format!("`directions` calls them `{way} on {}`", called.name.value);
                     self.wrong_at(at, what, help);
                 }
