@@ -48,12 +48,6 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
-fn entries(dir: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    paths
-}
-
 #[test]
 fn help_is_as_reviewed() {
     let mut golden_texts = Golden::from_environment();
@@ -90,7 +84,7 @@ fn wrong_usage_is_trouble_and_says_so_on_stderr() {
 fn every_refused_text_of_the_corpus_exits_1_with_its_message() {
     let bad = corpus::root().join("bad");
     let mut count = 0;
-    for path in entries(&bad).into_iter().filter(|path| path.extension().is_none_or(|end| end != "err")) {
+    for path in corpus::bad_texts().unwrap() {
         let name = path.file_name().unwrap().to_str().unwrap();
         let message = fs::read_to_string(path.with_extension("err")).unwrap();
         let expected = Ended { code: Some(1), stdout: String::new(), stderr: message };
