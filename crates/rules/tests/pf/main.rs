@@ -1,5 +1,7 @@
 //! The language of pf: golden files, properties, and what rules mean for frames.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
 mod golden;
 mod meaning;
 mod properties;
