@@ -21,7 +21,7 @@ const EIO: i32 = 5;
 const SIGKILL: i32 = 9;
 
 /// Plans that between them take every step that `up` knows.
-const PLANS: [&str; 3] = [
+const PLANS: [&str; 4] = [
     // tcx, a queue on the monitor port
     r#"
 [ports]
@@ -65,12 +65,59 @@ kind = "dual-port-aggregator"
 link = ["a", "b"]
 monitors = ["ids", "all"]
 "#,
+    // tcx, rules that need every kind of table
+    r#"
+[ports]
+a = "a0"
+b = "b0"
+web = "m0"
+rest = "s0"
+[[device]]
+name = "steer"
+kind = "distributor"
+link = ["a", "b"]
+rules = "pf.conf"
+"#,
 ];
+/// The plan with rules.
+const STEERED: usize = 3;
+
+/// Rules for as small a plan as has a hash table, prefixes, counters in rows of their own, and a memory.
+fn rules() -> String {
+    let networks: Vec<String> = (0..40).map(|n| format!("10.{n}.0.0/{}", 16 + n % 9)).collect();
+    let mut text = format!("table <nets> const {{ {} }}\n", networks.join(" "));
+    for n in 0..150 {
+        let _ = writeln!(
+            text,
+            "block in quick on a inet proto tcp from 192.0.2.{n} port 1024 to 198.51.100.1 port 80"
+        );
+    }
+    text.push_str(
+        "pass in on a dup-to { (web 192.0.2.254), (rest 192.0.2.253) } round-robin from <nets> to any\n",
+    );
+    text
+}
 
 fn plan(number: usize) -> Plan {
-    let (plan, _) =
-        plan::compile("fault.toml", PLANS[number]).unwrap_or_else(|problems| panic!("{problems}"));
-    plan
+    let files = |name: &str| match name {
+        "pf.conf" => Ok(rules()),
+        _ => Err(format!("no such file: {name}")),
+    };
+    let compiled = plan::compile_with("fault.toml", PLANS[number], &files);
+    compiled.unwrap_or_else(|problems| panic!("{problems}")).plan
+}
+
+#[test]
+fn the_plan_with_rules_has_every_kind_of_map() {
+    use bpf::tables::TableKind;
+    let plan = plan(STEERED);
+    let wiring = bpf::layout::Wiring::all(&plan, bpf::layout::View::Tc);
+    let emitted = bpf::emit::emit(&plan, &wiring, bpf::emit::Mode::Attach).unwrap();
+    for kind in [TableKind::Hash, TableKind::Lpm, TableKind::Array] {
+        assert!(emitted.tables.iter().any(|table| table.kind == kind), "no {kind:?}");
+    }
+    assert!(emitted.tables.iter().any(|table| table.per_cpu && table.writable), "no memory");
+    assert!(emitted.layout.tallies() > 0, "no rows of counters");
 }
 
 fn command(program: &str, arguments: &[&str]) -> String {
@@ -378,6 +425,17 @@ fn privileged_up_fails_clsact() {
 #[test]
 fn privileged_up_fails_xdp() {
     up_fails_at_every_call(2);
+}
+
+/// What `down` takes away is no more with rules than without: programs, which hold the tables.
+#[test]
+fn privileged_up_fails_steered() {
+    up_fails_at_every_call(STEERED);
+}
+
+#[test]
+fn privileged_up_killed_steered() {
+    up_is_killed_at_every_change("privileged_up_killed_steered", STEERED);
 }
 
 #[test]

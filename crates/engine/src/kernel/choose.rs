@@ -17,6 +17,10 @@ use super::survey::{Machine, Refusal};
 /// and Ethernet header (Linux on x86-64 with 4 KiB pages).
 pub const XDP_MTU_MAX: u32 = 3498;
 
+/// The oldest kernel that lets an XDP program load octets of a frame at a place that it computes
+/// (`bpf_xdp_load_bytes`).
+const XDP_RULES_OLDEST: (u32, u32) = (5, 18);
+
 /// How programs are attached to a port.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Engine {
@@ -136,6 +140,11 @@ fn xdp_obstacle(
     }
     if link.xdp.is_some() {
         return Ok(Some("it has an XDP program already".into()));
+    }
+    let looks_into = |hook: &&Hook| hook.at.port == id && !hook.program.is_by_vlan();
+    let (major, minor) = XDP_RULES_OLDEST;
+    if plan.hooks.iter().any(|hook| looks_into(&hook)) && !machine.kernel.at_least(major, minor) {
+        return Ok(Some(format!("rules that look into frames need Linux {major}.{minor} under xdp")));
     }
     for hook in plan.hooks.iter().filter(|hook| hook.at.port == id) {
         if repeats_a_sink(hook) {
@@ -265,7 +274,7 @@ fn direct_targets(plan: &Plan, hook: &Hook) -> Vec<PortId> {
 pub fn wiring(plan: &Plan, engines: &[Engine]) -> Wiring {
     let views =
         engines.iter().map(|engine| if *engine == Engine::Xdp { View::Xdp } else { View::Tc }).collect();
-    let mut wiring = Wiring { views, hops: Vec::new() };
+    let mut wiring = Wiring { views, ..Wiring::default() };
     wiring.hops = plan
         .hooks
         .iter()

@@ -12,6 +12,8 @@ pub const PREFIX: &str = "tw_";
 pub const STATE_MAP: &str = "tw_state";
 /// The map of counters, a value for each CPU.
 pub const COUNTERS_MAP: &str = "tw_counters";
+/// The map of rows of counters, a value for each CPU, where a plan has many rules.
+pub const TALLIES_MAP: &str = "tw_tallies";
 /// Begins the names of the near ends of virtual interfaces; a number follows.
 pub const VIRTUAL_PREFIX: &str = "tw-v";
 /// Begins the names of the near ends of hops; a number follows, and `x` for the far end.
@@ -76,6 +78,8 @@ pub struct State {
     pub saved: Saved,
     /// The counters, where a program holds them.
     pub counters: Option<MapFd>,
+    /// The rows of counters, where a program holds them.
+    pub tallies: Option<MapFd>,
 }
 
 impl Found {
@@ -220,7 +224,8 @@ fn state(
 ) -> std::result::Result<Option<State>, NoState> {
     let held = || attachments.iter().flat_map(|found| &found.map_ids).filter_map(|id| maps.get(id));
     let state = held().find(|(_, info)| info.name == STATE_MAP);
-    let counters = held().find(|(_, info)| info.name == COUNTERS_MAP).map(|(map, _)| *map);
+    let named = |name: &str| held().find(|(_, info)| info.name == name).map(|(map, _)| *map);
+    let (counters, tallies) = (named(COUNTERS_MAP), named(TALLIES_MAP));
     let Some((map, info)) = state else { return Ok(None) };
     let (map, geometry) = (*map, Geometry::of_map(info.max_entries));
     let header = sys.map_lookup(map, &HEADER)?.ok_or(Unreadable::Header)?;
@@ -230,7 +235,7 @@ fn state(
         pieces.push(sys.map_lookup(map, &entry.to_ne_bytes())?.ok_or(Unreadable::Short)?);
     }
     let saved = Saved::from_pieces(&pieces, octets)?;
-    Ok(Some(State { map, geometry, slot, saved, counters }))
+    Ok(Some(State { map, geometry, slot, saved, counters, tallies }))
 }
 
 #[cfg(test)]

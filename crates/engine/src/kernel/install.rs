@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bpf::asm::{MapRef, Symbol};
-use bpf::emit::{Emitted, Mode, emit};
-use bpf::layout::{Part, Target, Wiring};
+use bpf::emit::{EmitError, Emitted, Mode, emit};
+use bpf::layout::{Part, TALLY_BYTES, Target, Wiring};
 use plan::ledger::Count;
 use plan::plan::{Attach, Direction, HookId, Plan, PortId, Role};
 use sys::{
@@ -15,7 +15,7 @@ use sys::{
 use super::anchor::{self, StateMap};
 use super::card;
 use super::choose::{self, Chosen, Engine};
-use super::found::{COUNTERS_MAP, HOP_PREFIX, VIRTUAL_PREFIX};
+use super::found::{COUNTERS_MAP, HOP_PREFIX, TALLIES_MAP, VIRTUAL_PREFIX};
 use super::hurry;
 use super::prepare;
 use super::queue;
@@ -23,11 +23,15 @@ use super::read;
 use super::report::{self, Error, UpReport};
 use super::saved::{Baseline, Pair, Phase, Saved, SavedInterface};
 use super::survey::{Machine, Refusal};
+use super::tables;
 
 /// How long an interface with a carrier may take until its queues run; longer is said, and is no failure.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Preference and handle of our filters in clsact: the first to run.
 const FILTER_FIRST: u16 = 1;
+
+/// Maps that one program may use (`MAX_USED_MAPS`).
+const MAPS_MAX: usize = 64;
 
 /// Everything that is decided before the first change.
 pub struct Prepared {
@@ -50,8 +54,9 @@ pub fn prepare(
     mut chosen: Vec<Chosen>,
     file: &str,
 ) -> Result<Prepared, Error> {
-    let emitted = emit_or_fall_back(plan, &mut chosen)?;
-    let wiring = choose::wiring(plan, &super::engines(&chosen));
+    // Which frames chance takes is nobody's to foresee.
+    let seed = sys.random()?;
+    let (emitted, wiring) = emit_or_fall_back(plan, &mut chosen, seed)?;
     let (mut interfaces, mut refusals, mut notes) = (Vec::new(), Vec::new(), Vec::new());
     for ((_, port), choice) in plan.ports().zip(&chosen) {
         let Some(link) = machine.link(&port.interface).filter(|_| port.role != Role::Virtual) else {
@@ -81,10 +86,24 @@ pub fn prepare(
     Ok(Prepared { chosen, wiring, emitted, has_tcx: machine.has_tcx(), saved, notes })
 }
 
-/// Emits the programs; where XDP was our own choice and cannot be emitted, by tcx instead.
-fn emit_or_fall_back(plan: &Plan, chosen: &mut [Chosen]) -> Result<Emitted, Error> {
-    let wiring = choose::wiring(plan, &super::engines(chosen));
-    let error = match emit(plan, &wiring, Mode::Attach) {
+/// Why a plan has no programs under a wiring.
+enum Unfit {
+    /// They cannot be emitted.
+    Emit(EmitError),
+    /// A program would use more maps than the kernel lets it.
+    Maps { hook: Option<HookId>, maps: usize },
+}
+
+/// Emits the programs, and gives the wiring that they are for; where XDP was our own choice and cannot be emitted, by
+/// tcx instead.
+fn emit_or_fall_back(plan: &Plan, chosen: &mut [Chosen], seed: u64) -> Result<(Emitted, Wiring), Error> {
+    let try_emit = |chosen: &[Chosen]| {
+        let wiring = Wiring { seed, ..choose::wiring(plan, &super::engines(chosen)) };
+        let emitted = emit(plan, &wiring, Mode::Attach).map_err(Unfit::Emit)?;
+        refuse_too_many_maps(&emitted)?;
+        Ok((emitted, wiring))
+    };
+    let error: Unfit = match try_emit(chosen) {
         Ok(emitted) => return Ok(emitted),
         Err(error) => error,
     };
@@ -93,15 +112,57 @@ fn emit_or_fall_back(plan: &Plan, chosen: &mut [Chosen]) -> Result<Emitted, Erro
     };
     let mut changed = false;
     for (_, choice) in plan.ports.iter().zip(chosen.iter_mut()).filter(ours) {
-        *choice = Chosen { engine: Engine::Tcx, why: format!("not xdp: {error}"), ..choice.clone() };
+        let why = format!("not xdp: {}", told(plan, &error).1);
+        *choice = Chosen { engine: Engine::Tcx, why, ..choice.clone() };
         changed = true;
     }
-    let again = choose::wiring(plan, &super::engines(chosen));
-    let refused = |error: bpf::emit::EmitError| {
-        let help = "use fewer different selectors on one port, or attach = \"tcx\"".to_owned();
-        Error::Refused(vec![Refusal { what: error.to_string(), help }])
+    let refused = |error: Unfit| Error::Refused(vec![refusal(plan, chosen, &error)]);
+    if changed { try_emit(chosen).map_err(refused) } else { Err(refused(error)) }
+}
+
+fn refuse_too_many_maps(emitted: &Emitted) -> Result<(), Unfit> {
+    for unit in &emitted.units {
+        let symbols = unit.program.symbols();
+        let maps = symbols.iter().filter(|symbol| matches!(symbol, Symbol::Map(_))).count();
+        if maps > MAPS_MAX {
+            let hook = match unit.part {
+                Part::Entry(hook) | Part::Hop(hook) | Part::Devmap(hook, _) => Some(hook),
+                Part::Guard(_) | Part::MonitorIn(_) | Part::Pass => None,
+            };
+            return Err(Unfit::Maps { hook, maps });
+        }
+    }
+    Ok(())
+}
+
+/// The hook that an error is about, and the error in words that name its port in the place of its number.
+fn told<'p>(plan: &'p Plan, error: &Unfit) -> (Option<&'p plan::plan::Hook>, String) {
+    let text = match error {
+        Unfit::Emit(error) => error.to_string(),
+        Unfit::Maps { hook: Some(hook), maps } => {
+            let hook = plan.hook(*hook);
+            let what = format!("what becomes of frames takes {maps} maps, and a program has {MAPS_MAX}");
+            return (Some(hook), format!("{}: {what}", plan.source_name(hook)));
+        }
+        Unfit::Maps { hook: None, maps } => format!("a program would use {maps} maps, and has {MAPS_MAX}"),
     };
-    if changed { emit(plan, &again, Mode::Attach).map_err(refused) } else { Err(refused(error)) }
+    let of = |(id, hook): (HookId, &'p plan::plan::Hook)| {
+        let rest = text.strip_prefix(&format!("hook {}: ", id.0))?;
+        Some((Some(hook), format!("{}: {rest}", plan.source_name(hook))))
+    };
+    plan.hooks().find_map(of).unwrap_or((None, text.clone()))
+}
+
+fn refusal(plan: &Plan, chosen: &[Chosen], error: &Unfit) -> Refusal {
+    let (hook, what) = told(plan, error);
+    let xdp = |hook: &plan::plan::Hook| chosen[usize::from(hook.at.port.0)].engine == Engine::Xdp;
+    match hook.filter(|hook| xdp(hook)).map(|hook| plan.port(hook.at.port)) {
+        Some(port) => Refusal {
+            what: format!("port {}: {} cannot be attached with xdp: {what}", port.name, port.interface),
+            help: "use attach = \"auto\" or \"tcx\", or fewer and simpler rules".into(),
+        },
+        None => Refusal { what, help: "use fewer or simpler rules".into() },
+    }
 }
 
 /// What cannot be put right under XDP, nor seen from here: the far end of a virtual interface may leave
@@ -192,7 +253,21 @@ impl<'a, S: Sys> Work<'a, S> {
             name: COUNTERS_MAP.into(),
         })?;
         let state = StateMap::create(sys, &it.saved)?;
-        let maps = BTreeMap::from([(MapRef::Counters, counters)]);
+        let mut maps = BTreeMap::from([(MapRef::Counters, counters)]);
+        if it.emitted.layout.tallies() > 0 {
+            let tallies = sys.map_create(&MapSpec {
+                kind: MapKind::PERCPU_ARRAY,
+                key_bytes: 4,
+                value_bytes: TALLY_BYTES,
+                max_entries: it.emitted.layout.tallies(),
+                flags: 0,
+                name: TALLIES_MAP.into(),
+            })?;
+            maps.insert(MapRef::Tallies, tallies);
+        }
+        for table in &it.emitted.tables {
+            maps.insert(MapRef::Table(table.id), tables::make(sys, table)?);
+        }
         let mut work = Self { sys, plan, it, state, anchor: None, maps, links: BTreeMap::new() };
         work.look()?;
         // A plan without an existing interface copies from nothing, and `check` refuses it.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use bpf::asm::MapRef;
 use bpf::layout::{Counter, Layout, View, Wiring};
 use plan::ledger::Status;
 use plan::plan::{Direction, Plan, PortId, Role, Sink};
-use sys::{Hook, Link, MapFd, Sys};
+use sys::{Hook, Link, Sys};
 
 use super::choose::{self, Engine};
 use super::found::{Found, Place, State};
@@ -43,10 +44,7 @@ pub fn status(sys: &mut impl Sys, found: &Found) -> Result<Status, Error> {
     for (id, _) in plan.ports() {
         ports.push(read_port(sys, &plan, found, state, &wiring, id)?);
     }
-    let values = match state.counters {
-        Some(map) => counters(sys, map, &layout)?,
-        None => BTreeMap::new(),
-    };
+    let values = counters(sys, state, &layout)?;
     let readings = Readings { counter: &|counter| values.get(&counter).copied().unwrap_or(0), ports };
     let mut status = ledger(&plan, &wiring, &readings);
     match state.saved.phase {
@@ -61,22 +59,35 @@ pub fn status(sys: &mut impl Sys, found: &Found) -> Result<Status, Error> {
 }
 
 /// Sums each counter over all CPUs.
-fn counters(sys: &mut impl Sys, map: MapFd, layout: &Layout) -> Result<BTreeMap<Counter, u64>, Error> {
-    let mut blocks: BTreeMap<u32, Vec<Vec<u8>>> = BTreeMap::new();
-    for block in 0..layout.blocks() {
-        let values = sys.map_lookup_percpu(map, &block.to_ne_bytes())?.unwrap_or_default();
-        blocks.insert(block, values);
+fn counters(sys: &mut impl Sys, state: &State, layout: &Layout) -> Result<BTreeMap<Counter, u64>, Error> {
+    let maps = [
+        (MapRef::Counters, state.counters, layout.blocks()),
+        (MapRef::Tallies, state.tallies, layout.tallies()),
+    ];
+    let mut blocks: BTreeMap<(MapRef, u32), Vec<u64>> = BTreeMap::new();
+    for (name, map, entries) in maps {
+        // Where no program holds the map any more nothing is counted.
+        let Some(map) = map else { continue };
+        for block in 0..entries {
+            let values = sys.map_lookup_percpu(map, &block.to_ne_bytes())?.unwrap_or_default();
+            blocks.insert((name, block), sums(&values));
+        }
     }
-    let slot = |value: &[u8], slot: u16| {
-        let at = usize::from(slot) * 8;
-        let octets = value.get(at..at + 8).and_then(|octets| octets.try_into().ok());
-        octets.map_or(0, u64::from_ne_bytes)
+    let value = |(counter, place): (Counter, bpf::layout::Place)| {
+        let slots = blocks.get(&(place.map, place.block));
+        (counter, slots.and_then(|slots| slots.get(usize::from(place.slot))).copied().unwrap_or(0))
     };
-    let sum = |(counter, place): (Counter, bpf::layout::Place)| {
-        let values = blocks.get(&place.block).map(Vec::as_slice).unwrap_or_default();
-        (counter, values.iter().map(|value| slot(value, place.slot)).sum())
+    Ok(layout.counters().map(value).collect())
+}
+
+/// The slots of 64 bits of a value, summed over all CPUs.
+fn sums(values: &[Vec<u8>]) -> Vec<u64> {
+    let slots = values.first().map_or(0, |value| value.len() / 8);
+    let of_slot = |slot: usize| {
+        let octets = values.iter().filter_map(|value| value[slot * 8..].first_chunk());
+        octets.map(|octets| u64::from_ne_bytes(*octets)).sum()
     };
-    Ok(layout.counters().map(sum).collect())
+    (0..slots).map(of_slot).collect()
 }
 
 fn read_port(
