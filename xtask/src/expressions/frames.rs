@@ -316,7 +316,7 @@ fn wlan(data: &mut Vec<u8>, random: &mut Random) {
     if control & 0x8c == 0x88 {
         data.extend([0, 0]);
     }
-    if data.len() % 4 != 0 && random.below(2) == 0 {
+    if !data.len().is_multiple_of(4) && random.below(2) == 0 {
         data.extend([0, 0]);
     }
     llc_header(data, random);

@@ -390,13 +390,12 @@ impl<'r> Generator<'r> {
             0 | 1 if depth > 0 => {
                 let operator =
                     self.random.pick(&["+", "-", "*", "&", "|", "^", "%", "/", "<<", ">>", "&", "-"]);
-                // libpcap takes the first number of the right side for the divisor: constants are what they are.
-                let right = match operator {
+                let constant = match operator {
                     "/" | "%" => self.number(&["1", "2", "4", "7", "256"]),
                     "<<" | ">>" => self.number(&["0", "1", "4", "8", "31"]),
-                    _ if self.random.one_in(2) => self.constant(),
-                    _ => self.computed(depth - 1),
+                    _ => self.constant(),
                 };
+                let right = if self.random.one_in(2) { constant } else { self.computed(depth - 1) };
                 let left = self.computed(depth - 1);
                 let space = self.random.pick(&["", " "]);
                 format!("{left}{space}{operator}{space}{right}")
