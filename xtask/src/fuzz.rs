@@ -17,6 +17,7 @@ const TARGETS: &[(&str, &[&str])] = &[
     ("pcap", &["fuzz/seeds/pcap"]),
     ("pcapng", &["fuzz/seeds/pcapng"]),
     ("frame", &["fuzz/seeds/frame"]),
+    ("expr", &["fuzz/seeds/expr"]),
     ("pf", &["corpus/pf"]),
 ];
 
