@@ -231,26 +231,32 @@ impl Tap {
     }
 
     fn start(&self, stand: &Stand, files: &Files) -> Outcome<()> {
-        let config = match &self.steered {
+        let (config, rules) = match &self.steered {
             Steered::Nft(script, _) => {
                 let path = files.write("rules.nft", script)?;
                 return stand.run(&format!("nft -f {}", path.display()));
             }
-            Steered::Plainly(attach) => {
-                let device = "kind = \"tap\"\nlink = [\"a\", \"b\"]\nmonitors = [[\"m1\", \"m2\"]]\n";
-                config(*attach, self.monitors, device)
-            }
-            Steered::Rules(attach, rules) => {
-                files.write("rules.pf", rules)?;
-                config(*attach, self.monitors, DISTRIBUTOR_BY_RULES)
-            }
-            Steered::Copies(attach, copies) => {
-                let device = format!("kind = \"distributor\"\nlink = [\"a\", \"b\"]\n\n{copies}");
-                config(*attach, self.monitors, &device)
-            }
+            _ => self.config(),
         };
+        files.write("rules.pf", rules)?;
         let path = files.write("bench.toml", &config)?;
         stand.in_tap(|| files::run(&mut files.tapwright(&[Path::new("up"), &path])))?
+    }
+
+    /// The config of a tap, and the rules that it may name.
+    fn config(&self) -> (String, &str) {
+        match &self.steered {
+            Steered::Nft(..) => (String::new(), ""),
+            Steered::Plainly(attach) => {
+                let device = "kind = \"tap\"\nlink = [\"a\", \"b\"]\nmonitors = [[\"m1\", \"m2\"]]\n";
+                (config(*attach, self.monitors, device), "")
+            }
+            Steered::Rules(attach, rules) => (config(*attach, self.monitors, DISTRIBUTOR_BY_RULES), rules),
+            Steered::Copies(attach, copies) => {
+                let device = format!("kind = \"distributor\"\nlink = [\"a\", \"b\"]\n\n{copies}");
+                (config(*attach, self.monitors, &device), "")
+            }
+        }
     }
 
     fn load(&self, sent: &Sent, octets: usize, stand: &mut Stand) -> Outcome<Load> {
@@ -339,7 +345,39 @@ impl Stand {
 
 #[cfg(test)]
 mod tests {
+    use plan::eval::{State, Time, eval};
+
     use super::*;
+
+    /// The first frame of a load goes where all of its frames must, as far as one frame can tell.
+    #[test]
+    fn every_tap_means_what_is_measured() {
+        for tap in taps().iter().filter(|tap| !matches!(tap.steered, Steered::Nft(..))) {
+            let (config, rules) = tap.config();
+            let files = |_: &str| Ok(rules.to_owned());
+            let compiled =
+                plan::compile_with("bench.toml", &config, &files).expect("every config here is right");
+            let plan = compiled.plan;
+            let point = plan.point("a").unwrap();
+            for sent in &tap.sent {
+                let data = frame::between(&sent.frames().0, 60).unwrap();
+                let frame = wire::Frame::ethernet(&data).unwrap();
+                let verdict = eval(&plan, &mut State::default(), Time(0), 0, point, &frame).unwrap();
+                let (_, hook) = plan.hook_at(point).unwrap();
+                let to = verdict
+                    .copies
+                    .iter()
+                    .map(|copy| plan.sink_name(plan::plan::Plan::copy(hook, *copy).sink));
+                let to: Vec<&str> = to.collect();
+                let name = sent.name(&tap.name);
+                match sent {
+                    Sent::Split | Sent::Unsplit | Sent::Hit(_) => assert_eq!(to, ["m1"], "{name}"),
+                    Sent::Miss => assert!(to.is_empty(), "{name}: {to:?}"),
+                    Sent::Flows => assert_eq!(to.len(), 1, "{name}"),
+                }
+            }
+        }
+    }
 
     #[test]
     fn names_are_unique() {

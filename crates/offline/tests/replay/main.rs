@@ -247,6 +247,48 @@ fn records_longer_than_a_piece_and_readers_slower_than_a_record_are_no_matter() 
     assert_eq!(written["m"].iter().map(|p| p.3[0]).collect::<Vec<_>>(), [7, 8]);
 }
 
+/// Long stretches of one input, turns of both, and records that are not in the file as they are written:
+/// everything comes out once and in order, whether it was copied or written straight from the input.
+#[test]
+fn runs_of_records_end_where_another_input_or_another_piece_begins() {
+    let plan = compile(AGGREGATOR);
+    let data = |number: u32, octets: usize| {
+        let mut data = vec![0x55; octets];
+        data[20..24].copy_from_slice(&number.to_be_bytes());
+        data
+    };
+    let all: Vec<(i128, bool, Vec<u8>)> = (0..4_000u32)
+        .map(|number| {
+            let from_b = if number / 500 % 2 == 0 { number % 3 == 0 } else { number < 2_000 };
+            (i128::from(number) + 1, from_b, data(number, 60 + usize::try_from(number % 1_400).unwrap()))
+        })
+        .collect();
+    let of = |side: bool| all.iter().filter(move |(_, from_b, _)| *from_b == side);
+    let little = |side| pcap(&of(side).map(|(us, _, data)| (*us, &data[..])).collect::<Vec<_>>());
+    let pcapng = |side| {
+        let mut out = Vec::new();
+        let mut writer = PcapngWriter::new(&mut out);
+        let id = writer.interface(LinkType::ETHERNET, "x", &mut out);
+        for (us, _, data) in of(side) {
+            writer.packet(id, Timestamp(us * 1000), &Frame::ethernet(data).unwrap(), &mut out).unwrap();
+        }
+        out
+    };
+    for second in [little(true), pcapng(true)] {
+        let inputs = vec![stream(point(&plan, "a"), little(false)), stream(point(&plan, "b"), second)];
+        let (report, written) = replay_all(&plan, inputs);
+        let said = |name: &str| written[name].iter().map(|p| (p.0 / 1000, p.3.clone())).collect::<Vec<_>>();
+        let expected = |which: &dyn Fn(bool) -> bool| {
+            let which = all.iter().filter(|(_, from_b, _)| which(*from_b));
+            which.map(|(us, _, data)| (*us, data.clone())).collect::<Vec<_>>()
+        };
+        assert!(said("m") == expected(&|_| true));
+        assert!(said("a") == expected(&|from_b| from_b));
+        assert!(said("b") == expected(&|from_b| !from_b));
+        assert_eq!(report.ledger.unaccounted, 0);
+    }
+}
+
 #[test]
 fn frames_out_of_order_keep_their_place_and_are_counted() {
     let plan = compile(AGGREGATOR);
