@@ -7,6 +7,8 @@
 
 #[path = "sets/kernel.rs"]
 mod kernel;
+#[path = "sets/rows.rs"]
+mod rows;
 #[path = "sets/world.rs"]
 mod world;
 
@@ -94,4 +96,61 @@ fn exact_tuples_decide_alike() {
 #[test]
 fn networks_decide_alike() {
     compare_many(world::Shape::Networks, &[3, 20, 200, 3000], 4, 150);
+}
+
+/// What one kind and size costs, printed: `cargo test --release -p bpf --test sets -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement of time, which is read and not judged"]
+fn what_a_set_costs() {
+    use rows::Kind;
+    println!(
+        "{:<12} {:>6} {:>8} {:>8} {:>8} {:>8} {:>9} {:>6} {:>6}",
+        "kind", "rules", "lower ms", "emit ms", "load ms", "slots", "KiB", "ns", "hits"
+    );
+    let empty = RuleSet::default();
+    let base = row("none", &empty, 0);
+    for kind in [Kind::FiveTuples, Kind::Networks, Kind::Arbitrary, Kind::Odd, Kind::Tagged] {
+        for size in [1, 10, 48, 100, 300, 1000, 3000, 10_000, 30_000] {
+            if matches!(kind, Kind::Odd | Kind::Tagged) && size > 10_000 {
+                continue;
+            }
+            row(&format!("{kind:?}"), &rows::set(kind, size), base);
+        }
+    }
+}
+
+fn row(name: &str, set: &RuleSet, base: u32) -> u32 {
+    use std::time::Instant;
+    let start = Instant::now();
+    let lowered = lowered(set);
+    let lower_ms = start.elapsed().as_secs_f64() * 1e3;
+    let program = harness(&lowered);
+    let emit_ms = start.elapsed().as_secs_f64() * 1e3 - lower_ms;
+    let mut kernel = Loaded::new(&lowered, &program);
+    let load_ms = start.elapsed().as_secs_f64() * 1e3 - lower_ms - emit_ms;
+    let octets: u64 = lowered.tables().iter().map(bpf::tables::Table::octets).sum();
+    let mut random = Random::new(3);
+    let (mut ns, mut hits) = (Vec::new(), 0);
+    for _ in 0..24 {
+        let data = rows::frame(&mut random);
+        let given = packet(&Frame::ethernet(&data).unwrap(), 0);
+        hits += u32::from(kernel.run(&given) != 0);
+        // A millisecond each, of which the least counts: others run on the machine too.
+        let repeat = 1_000_000 / kernel.time_ns(&given, 50).clamp(20, 100_000);
+        ns.push((0..9).map(|_| kernel.time_ns(&given, repeat)).min().unwrap());
+    }
+    let mean = ns.iter().sum::<u32>() / 24;
+    println!(
+        "{name:<12} {:>6} {lower_ms:>8.1} {emit_ms:>8.1} {load_ms:>8.1} {:>8} {:>9} {:>6} {hits:>6}",
+        set.rulings().len(),
+        program.lines.len(),
+        octets / 1024,
+        mean.saturating_sub(base),
+    );
+    if base == 0 {
+        println!("(the harness alone: {mean} ns, subtracted below)");
+    } else {
+        println!("             {}", lowered.describe().join("; "));
+    }
+    mean
 }

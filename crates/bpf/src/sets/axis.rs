@@ -36,7 +36,7 @@ impl Classes {
 fn unlimited(rules: &[Pooled], dimension: Dimension) -> Bits {
     let mut free = bits::none(rules.len());
     for (place, rule) in rules.iter().enumerate() {
-        bits::set(&mut free, place, !rule.limits.contains_key(&dimension));
+        bits::set(&mut free, place, rule.limits.of(dimension).is_none());
     }
     free
 }
@@ -46,7 +46,7 @@ pub(super) fn of_numbers(rules: &[Pooled], dimension: Dimension, most: usize) ->
     let (highest, _) = dimension.numbers();
     let mut turns: Vec<(u32, usize, bool)> = Vec::new();
     for (place, rule) in rules.iter().enumerate() {
-        let Some(Limit::Numbers(ranges)) = rule.limits.get(&dimension) else { continue };
+        let Some(Limit::Numbers(ranges)) = rule.limits.of(dimension) else { continue };
         for (first, last) in ranges.ranges() {
             turns.push((*first, place, true));
             turns.extend(last.checked_add(1).map(|behind| (behind, place, false)));
@@ -90,7 +90,7 @@ pub(super) fn of_addresses(
     // Rules that name the same set of addresses turn together.
     let mut places: HashMap<usize, Vec<usize>> = HashMap::new();
     for (place, rule) in rules.iter().enumerate() {
-        if let Some(Limit::Addresses(set)) = rule.limits.get(&dimension) {
+        if let Some(Limit::Addresses(set)) = rule.limits.of(dimension) {
             places.entry(*set).or_default().push(place);
         }
     }

@@ -37,8 +37,43 @@ pub(super) enum Limit {
     Addresses(usize),
 }
 
-/// One set of values for each dimension that is limited. None of them is empty, none is everything.
-pub(super) type Limits = BTreeMap<Dimension, Limit>;
+/// One set of values for each dimension that is limited, in the order of dimensions. None of them is empty,
+/// none is everything.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub(super) struct Limits(Vec<(Dimension, Limit)>);
+
+impl Limits {
+    fn one(dimension: Dimension, limit: Limit) -> Self {
+        Self(vec![(dimension, limit)])
+    }
+
+    /// Whether nothing is limited.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// In the order of dimensions.
+    pub(super) fn iter(&self) -> std::slice::Iter<'_, (Dimension, Limit)> {
+        self.0.iter()
+    }
+
+    /// What a dimension is limited to.
+    pub(super) fn of(&self, dimension: Dimension) -> Option<&Limit> {
+        self.0.iter().find(|(known, _)| *known == dimension).map(|(_, limit)| limit)
+    }
+
+    /// The same without a limit on this dimension.
+    pub(super) fn without(&self, dimension: Dimension) -> Self {
+        Self(self.0.iter().filter(|(known, _)| *known != dimension).cloned().collect())
+    }
+
+    fn set(&mut self, dimension: Dimension, limit: Limit) {
+        match self.0.binary_search_by_key(&dimension, |(known, _)| *known) {
+            Ok(at) => self.0[at].1 = limit,
+            Err(at) => self.0.insert(at, (dimension, limit)),
+        }
+    }
+}
 
 /// The most boxes that a test is taken apart into.
 const BOXES_MAX: usize = 16;
@@ -218,7 +253,7 @@ fn range(first: IpAddr, last: IpAddr) -> Option<Vec<(Network, bool)>> {
 /// The boxes of a test, or of its opposite; `None` where it has no few.
 pub(super) fn boxes(test: &Test, holds: bool, addressed: &mut Addressed) -> Option<Vec<Limits>> {
     match test {
-        Test::Always => Some(if holds { vec![Limits::new()] } else { Vec::new() }),
+        Test::Always => Some(if holds { vec![Limits::default()] } else { Vec::new() }),
         Test::Not(test) => boxes(test, !holds, addressed),
         Test::All(tests) if holds => product(tests, holds, addressed),
         Test::Any(tests) if !holds => product(tests, holds, addressed),
@@ -251,9 +286,9 @@ pub(super) fn boxes(test: &Test, holds: bool, addressed: &mut Addressed) -> Opti
                     if roots().iter().all(|root| networks.contains(&(*root, true)))
                         && networks.len() == 2 =>
                 {
-                    vec![Limits::new()]
+                    vec![Limits::default()]
                 }
-                _ => vec![Limits::from([(Dimension::of_end(*end), Limit::Addresses(set))])],
+                _ => vec![Limits::one(Dimension::of_end(*end), Limit::Addresses(set))],
             })
         }
         Test::Compare(..) | Test::Chain(_) => None,
@@ -261,9 +296,18 @@ pub(super) fn boxes(test: &Test, holds: bool, addressed: &mut Addressed) -> Opti
 }
 
 fn product(tests: &[Test], holds: bool, addressed: &mut Addressed) -> Option<Vec<Limits>> {
-    let mut found = vec![Limits::new()];
+    let mut found = vec![Limits::default()];
     for test in tests {
-        let factors = boxes(test, holds, addressed)?;
+        let mut factors = boxes(test, holds, addressed)?;
+        if let ([one], 1) = (found.as_mut_slice(), factors.len()) {
+            // Nearly always: a rule asks for a few fields, each once.
+            let factor = factors.remove(0);
+            if factor.0.iter().all(|(dimension, _)| one.of(*dimension).is_none()) {
+                factor.0.into_iter().for_each(|(dimension, limit)| one.set(dimension, limit));
+                continue;
+            }
+            factors.push(factor);
+        }
         let mut next = Vec::with_capacity(found.len() * factors.len());
         for one in &found {
             for factor in &factors {
@@ -300,8 +344,8 @@ fn sum(tests: &[Test], holds: bool, addressed: &mut Addressed) -> Option<Vec<Lim
 /// What lies in both boxes, if anything does.
 fn both(a: &Limits, b: &Limits, addressed: &mut Addressed) -> Option<Limits> {
     let mut found = a.clone();
-    for (dimension, limit) in b {
-        let limit = match (found.get(dimension), limit) {
+    for (dimension, limit) in b.iter() {
+        let limit = match (found.of(*dimension), limit) {
             (None, limit) => limit.clone(),
             (Some(Limit::Numbers(a)), Limit::Numbers(b)) => {
                 let (highest, _) = dimension.numbers();
@@ -323,16 +367,16 @@ fn both(a: &Limits, b: &Limits, addressed: &mut Addressed) -> Option<Limits> {
             }
             _ => return None,
         };
-        found.insert(*dimension, limit);
+        found.set(*dimension, limit);
     }
     Some(found)
 }
 
 /// Makes `known` hold `one` too where they differ in one dimension only.
 fn merge(known: &mut Limits, one: &Limits, addressed: &mut Addressed) -> Option<()> {
-    let mut differ = known.iter().zip(one).filter(|(a, b)| a != b);
+    let mut differ = known.iter().zip(one.iter()).filter(|(a, b)| a != b);
     let ((dimension, a), (other, b)) = differ.next()?;
-    if known.len() != one.len() || dimension != other || differ.next().is_some() {
+    if known.0.len() != one.0.len() || dimension != other || differ.next().is_some() {
         return None;
     }
     let dimension = *dimension;
@@ -344,7 +388,7 @@ fn merge(known: &mut Limits, one: &Limits, addressed: &mut Addressed) -> Option<
         (Limit::Addresses(a), Limit::Addresses(b)) => Limit::Addresses(addressed.joined(*a, *b, false)),
         _ => return None,
     };
-    known.insert(dimension, limit);
+    known.set(dimension, limit);
     Some(())
 }
 
@@ -359,8 +403,8 @@ fn numbers(dimension: Dimension, ranges: &Ranges, holds: bool) -> Vec<Limits> {
     }
     match ranges.ranges() {
         [] => Vec::new(),
-        [(0, all)] if *all == highest => vec![Limits::new()],
-        _ => vec![Limits::from([(dimension, Limit::Numbers(ranges))])],
+        [(0, all)] if *all == highest => vec![Limits::default()],
+        _ => vec![Limits::one(dimension, Limit::Numbers(ranges))],
     }
 }
 
@@ -440,7 +484,7 @@ fn computed(number: &Number, value: u32) -> Option<u32> {
 
 /// The test that a box stands for, where each set of addresses in it is one network.
 pub(super) fn plain(of: &Limits, addressed: &Addressed) -> Option<Plain> {
-    let limited = |(dimension, limit): (&Dimension, &Limit)| {
+    let limited = |(dimension, limit): &(Dimension, Limit)| {
         Some(match limit {
             Limit::Numbers(ranges) => plain_numbers(*dimension, ranges),
             Limit::Addresses(set) => plain::of_network(dimension.end()?, addressed.one(*set)?),

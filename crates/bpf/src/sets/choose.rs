@@ -56,7 +56,7 @@ enum Way {
 }
 
 /// What has been chosen so far.
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Chosen {
     parts: Vec<Part>,
     tables: Vec<Table>,
@@ -154,26 +154,16 @@ impl Ranked {
             let (name, count) = match &part.way {
                 Way::Tuples(tuples) => {
                     let keys = grouped(tuples.keys);
-                    lines.push(format!(
-                        "table_{}: {keys} exact keys, one lookup in a hash table",
-                        tuples.table.0
-                    ));
+                    lines.push(format!("table_{}: {keys} exact keys in a hash table", tuples.table.0));
                     ("by exact fields", tuples.rules)
                 }
                 Way::Networks(networks) => {
                     let (count, end) = (grouped(networks.rules), line::end_name(networks.end));
-                    lines.push(format!(
-                        "table_{}: {count} networks of the {end}, one lookup in a trie",
-                        networks.trie.0
-                    ));
+                    lines.push(format!("{}: {count} networks of the {end}", networks.finder.names()));
                     ("by network", networks.rules)
                 }
                 Way::Vectors(vectors) => {
-                    let (count, lookups) = (grouped(vectors.rules), vectors.lookups());
-                    lines.push(format!(
-                        "table_{}: bitmaps of {count} boxes, {lookups} lookups",
-                        vectors.block().0
-                    ));
+                    lines.push(format!("{}: bitmaps of {} tests", vectors.names(), grouped(vectors.rules)));
                     ("by bitmaps", vectors.rules)
                 }
             };
@@ -207,10 +197,6 @@ impl Ranked {
                 Way::Networks(networks) => networks.emit(code, next),
                 Way::Vectors(vectors) => vectors.emit(code, next),
             }
-            if !matches!(part.way, Way::Vectors(_)) {
-                code.asm.jump_if(Reg::R0, Cond::Eq, 0, next);
-                code.asm.load(Size::Word, Reg::R0, Reg::R0, 0);
-            }
             if number > 0 || self.otherwise != 0 {
                 code.recall(Size::Word, Reg::R1, scratch::BEST);
                 code.asm.jump_if(Reg::R0, Cond::Le, Reg::R1, next);
@@ -227,62 +213,74 @@ impl Ranked {
     }
 }
 
+/// Rules that may be found together, and what they take.
+struct Group {
+    way: Way,
+    tables: Vec<Table>,
+    rules: Vec<Pooled>,
+}
+
 impl Chosen {
     fn of(pool: Vec<Pooled>, addressed: &Addressed, next_table: u32) -> Self {
-        let rules = |pool: &[Pooled]| {
-            // Boxes of one rule stand side by side.
-            pool.chunk_by(|a, b| a.at == b.at).count()
-        };
-        let start = Self { next_table, rest: pool, ..Self::default() };
-        let chosen = start.clone().with_groups(addressed, GROUP_LEAST);
-        if rules(&chosen.rest) <= LINE_MOST {
-            return chosen;
+        let mut chosen = Self { next_table, rest: pool, ..Self::default() };
+        let mut groups = chosen.groups(addressed);
+        let count = |pool: &[Pooled]| pool.chunk_by(|a, b| a.at == b.at).count();
+        if count(&chosen.rest) > LINE_MOST {
+            // There will be bitmaps, and they may as well have the small groups.
+            let small = |group: &mut Group| group.rules.len() < GROUP_LEAST_BESIDE;
+            chosen.rest.extend(groups.extract_if(.., small).flat_map(|group| group.rules));
+            chosen.rest.sort_by_key(|pooled| Reverse(pooled.rank));
         }
-        start.with_groups(addressed, GROUP_LEAST_BESIDE).with_bitmaps(addressed)
+        for group in groups {
+            chosen.add(group);
+        }
+        if count(&chosen.rest) > LINE_MOST {
+            chosen.bitmaps(addressed);
+        }
+        chosen
     }
 
-    fn with_groups(mut self, addressed: &Addressed, least: usize) -> Self {
-        let best = |tables: &Table| {
-            let rank = |value: &Vec<u8>| value.first_chunk().map_or(0, |octets| u32::from_ne_bytes(*octets));
-            tables.entries.iter().map(|(_, value)| rank(value)).max().unwrap_or(0)
-        };
-        let (rest, next) = (&mut self.rest, &mut self.next_table);
-        // Single addresses are found by exact keys, which is faster, before networks are.
-        let mut found = Vec::new();
+    fn add(&mut self, group: Group) {
+        let best = group.rules.iter().map(|pooled| pooled.rank).max().unwrap_or(0);
+        self.parts.push(Part { best, way: group.way });
+        self.tables.extend(group.tables);
+    }
+
+    /// Takes the groups out of the rest that are large enough for a table.
+    fn groups(&mut self, addressed: &Addressed) -> Vec<Group> {
+        let (rest, next, least) = (&mut self.rest, &mut self.next_table, GROUP_LEAST);
+        // Single addresses are found by exact keys, which takes less room, before networks are.
+        let mut groups = Vec::new();
         let exact = tuples::take(rest, addressed, least, true, next);
-        found.extend(exact.into_iter().map(|(tuples, table)| (Way::Tuples(tuples), table)));
-        let by_network = networks::take(rest, addressed, least, next);
-        found.extend(by_network.into_iter().map(|(networks, table)| (Way::Networks(networks), table)));
+        let networks = networks::take(rest, addressed, least, next);
         let masked = tuples::take(rest, addressed, least, false, next);
-        found.extend(masked.into_iter().map(|(tuples, table)| (Way::Tuples(tuples), table)));
-        for (way, table) in found {
-            self.parts.push(Part { best: best(&table), way });
-            self.tables.push(table);
+        for (tuples, table, rules) in exact.into_iter().chain(masked) {
+            groups.push(Group { way: Way::Tuples(tuples), tables: vec![table], rules });
         }
-        self
+        for (networks, tables, rules) in networks {
+            groups.push(Group { way: Way::Networks(networks), tables, rules });
+        }
+        groups
     }
 
-    fn with_bitmaps(mut self, addressed: &Addressed) -> Self {
+    fn bitmaps(&mut self, addressed: &Addressed) {
         let mut aside = Vec::new();
-        while self.rest.len() > LINE_MOST {
+        while !self.rest.is_empty() {
             match vectors::make(&self.rest, addressed, &mut self.next_table) {
                 Made::Vectors(vectors, tables) => {
-                    // The highest rank comes first.
-                    let best = self.rest.first().map_or(0, |pooled| pooled.rank);
-                    self.parts.push(Part { best, way: Way::Vectors(vectors) });
-                    self.tables.extend(tables);
-                    self.rest.clear();
+                    let rules = std::mem::take(&mut self.rest);
+                    self.add(Group { way: Way::Vectors(vectors), tables, rules });
                 }
                 Made::Without(dimension) => {
                     let (without, limited) = std::mem::take(&mut self.rest)
                         .into_iter()
-                        .partition(|pooled| !pooled.limits.contains_key(&dimension));
-                    (self.rest, aside) = (without, [aside, limited].concat());
+                        .partition(|pooled| pooled.limits.of(dimension).is_none());
+                    self.rest = without;
+                    aside.extend(limited);
                 }
                 Made::TooLarge => break,
             }
         }
         self.rest.extend(aside);
-        self
     }
 }

@@ -8,7 +8,7 @@ use rules::form::{End, GOLDEN, Operator, Relation};
 
 use super::Place;
 use super::plain::{Operand, Plain, Source, address_at, record};
-use crate::asm::{Alu, Assembler, Cond, Helper, Insn, Label, MapRef, Reg, Size, Width};
+use crate::asm::{Alu, Assembler, Cond, Helper, Label, MapRef, Reg, Size};
 use crate::tables::TableId;
 
 /// The scratch octets on the stack, from [`Place::scratch`] on. What the verifier shall know nothing about
@@ -380,11 +380,6 @@ impl Code<'_> {
         self.asm.alu(Alu::And, Reg::R2, Reg::R0);
         self.asm.alu(Alu::Xor, Reg::R1, Reg::R2);
         self.keep(Size::Word, at, Reg::R1);
-    }
-
-    /// `if r0 cond src goto to`, 32 bits.
-    pub(super) fn jump_if32(&mut self, cond: Cond, src: i32, to: Label) {
-        self.asm.push(Insn::JumpIf { width: Width::W32, cond, dst: Reg::R0, src: src.into(), to });
     }
 }
 

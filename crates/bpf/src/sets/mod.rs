@@ -9,6 +9,7 @@ mod bits;
 mod boxes;
 mod choose;
 mod code;
+mod finder;
 mod line;
 mod networks;
 mod plain;
@@ -27,7 +28,7 @@ use crate::tables::{Table, TableId};
 use choose::Ranked;
 use code::{Code, scratch};
 use line::{Compared, Lists, Ordered};
-use plain::{Plain, Tables, record};
+use plain::{Tables, record};
 
 /// Octets of stack that the instructions of a set need for themselves.
 pub const SCRATCH_OCTETS: i16 = scratch::OCTETS;
@@ -206,7 +207,7 @@ impl Lowered {
 
     fn winner_from_rank(&self, code: &mut Code<'_>, out: Label) {
         let others = i32::try_from(self.rules).unwrap_or(i32::MAX);
-        code.jump_if32(Cond::Le, others, out);
+        code.asm.jump_if(Reg::R0, Cond::Le, others, out);
         code.asm.mov(Reg::R1, rank::top(self.rules).cast_signed());
         code.asm.alu(Alu::Sub, Reg::R1, Reg::R0);
         code.asm.mov(Reg::R0, Reg::R1);

@@ -7,11 +7,12 @@ use rules::form::{End, Network};
 
 use super::boxes::{self, Addressed, Dimension, Limit, Limits};
 use super::code::Code;
+use super::finder::{self, Finder};
 use super::plain::Plain;
-use super::pool::Pooled;
-use super::prefixes::{pushed_down, trie};
+use super::pool::{self, Pooled};
+use super::prefixes::pushed_down;
 use crate::asm::{Cond, Label, Reg};
-use crate::tables::{Table, TableId};
+use crate::tables::Table;
 
 /// The most tries: each costs a frame as much as some twenty rules that are compared.
 const TRIES_MAX: usize = 4;
@@ -19,7 +20,7 @@ const TRIES_MAX: usize = 4;
 /// Rules that ask the same but for one network.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Networks {
-    pub(super) trie: TableId,
+    pub(super) finder: Finder,
     pub(super) end: End,
     /// What all of them ask besides.
     first: Plain,
@@ -33,14 +34,13 @@ pub(super) fn take(
     addressed: &Addressed,
     least: usize,
     next_table: &mut u32,
-) -> Vec<(Networks, Table)> {
+) -> Vec<(Networks, Vec<Table>, Vec<Pooled>)> {
     let mut groups: HashMap<(Dimension, Limits), Vec<usize>> = HashMap::new();
     for (index, pooled) in pool.iter().enumerate() {
-        for (dimension, limit) in &pooled.limits {
+        for (dimension, limit) in pooled.limits.iter() {
             let Limit::Addresses(set) = limit else { continue };
             if addressed.one(*set).is_some() {
-                let mut rest = pooled.limits.clone();
-                rest.remove(dimension);
+                let rest = pooled.limits.without(*dimension);
                 groups.entry((*dimension, rest)).or_default().push(index);
             }
         }
@@ -48,34 +48,30 @@ pub(super) fn take(
     let mut groups: Vec<_> = groups.into_iter().filter(|(_, of)| of.len() >= least).collect();
     groups.sort_by(|a, b| b.1.len().cmp(&a.1.len()).then_with(|| a.0.cmp(&b.0)));
     let mut taken = vec![false; pool.len()];
-    let mut found: Vec<(Networks, Table)> = Vec::new();
+    let mut kept: Vec<((Dimension, Plain), Vec<usize>)> = Vec::new();
     for ((dimension, rest), mut indexes) in groups {
         indexes.retain(|index| !taken[*index]);
-        let (Some(end), Some(first)) = (dimension.end(), boxes::plain(&rest, addressed)) else { continue };
-        if indexes.len() < least || found.len() == TRIES_MAX {
-            continue;
+        let Some(first) = boxes::plain(&rest, addressed) else { continue };
+        if indexes.len() >= least && kept.len() < TRIES_MAX {
+            indexes.iter().for_each(|index| taken[*index] = true);
+            kept.push(((dimension, first), indexes));
         }
-        let networks: Vec<(Network, u32)> = indexes
-            .iter()
-            .filter_map(|index| match pool[*index].limits.get(&dimension) {
-                Some(Limit::Addresses(set)) => Some((addressed.one(*set)?, pool[*index].rank)),
-                _ => None,
-            })
-            .collect();
-        let id = TableId::next(next_table);
-        let rules = networks.len();
-        found.push((Networks { trie: id, end, first, rules }, ranks(id, networks)));
-        indexes.into_iter().for_each(|index| taken[index] = true);
     }
-    let mut index = 0..;
-    pool.retain(|_| !index.next().is_some_and(|index| taken[index]));
+    let (asked, indexes): (Vec<(Dimension, Plain)>, Vec<Vec<usize>>) = kept.into_iter().unzip();
+    let mut found = Vec::with_capacity(asked.len());
+    for ((dimension, first), rules) in asked.into_iter().zip(pool::split(pool, &indexes)) {
+        let Some(end) = dimension.end() else { continue };
+        let network = |pooled: &Pooled| match pooled.limits.of(dimension) {
+            Some(Limit::Addresses(set)) => Some((addressed.one(*set)?, pooled.rank)),
+            _ => None,
+        };
+        let networks: Vec<(Network, u32)> = rules.iter().filter_map(network).collect();
+        // The best rank of all networks that hold a prefix.
+        let best = pushed_down(networks, &0u32, |best, rank| *best = (*best).max(*rank));
+        let (finder, tables) = finder::make(best, 0, next_table);
+        found.push((Networks { finder, end, first, rules: rules.len() }, tables, rules));
+    }
     found
-}
-
-/// A trie of the best rank of all networks that hold a prefix.
-fn ranks(id: TableId, networks: Vec<(Network, u32)>) -> Table {
-    let found = pushed_down(networks, &0u32, |best, rank| *best = (*best).max(*rank));
-    trie(id, 4, vec![0; 4], found.into_iter().map(|(network, best)| (network, best.to_ne_bytes().to_vec())))
 }
 
 impl Networks {
@@ -83,12 +79,13 @@ impl Networks {
         &self.first
     }
 
-    /// `R0` = the pointer to a rank, or 0; goes to `none` where there is no use in looking.
+    /// `R0` = a rank, or 0; goes to `none` where there is no use in looking.
     pub(super) fn emit(&self, code: &mut Code<'_>, none: Label) {
         if self.first != Plain::Known(true) {
             code.mismatch(&self.first);
             code.asm.jump_if(Reg::R0, Cond::Ne, 0, none);
         }
-        code.find_address(self.end, self.trie);
+        self.finder.emit(code, self.end, none);
+        code.asm.mov(Reg::R0, Reg::R2);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::boxes::{Addressed, Dimension, Limit, Limits};
 use super::code::{Code, scratch};
 use super::plain::{self, Operand, Plain, Source, record};
-use super::pool::Pooled;
+use super::pool::{self, Pooled};
 use crate::asm::{Alu, Cond, Label, Reg, Size};
 use crate::tables::{Table, TableId, TableKind};
 
@@ -63,7 +63,7 @@ pub(super) fn take(
     least: usize,
     hosts: bool,
     next_table: &mut u32,
-) -> Vec<(Tuples, Table)> {
+) -> Vec<(Tuples, Table, Vec<Pooled>)> {
     let mut groups: HashMap<Shape, Vec<usize>> = HashMap::new();
     for (index, pooled) in pool.iter().enumerate() {
         if let Some(shape) = shape(&pooled.limits, addressed, hosts) {
@@ -74,21 +74,17 @@ pub(super) fn take(
         groups.into_iter().filter(|(_, of)| of.len() >= least).collect();
     groups.sort_by(|a, b| b.1.len().cmp(&a.1.len()).then_with(|| a.0.cmp(&b.0)));
     groups.truncate(TABLES_MAX);
-    let mut taken = vec![false; pool.len()];
-    let mut found = Vec::with_capacity(groups.len());
-    for (shape, indexes) in groups {
-        let rules = indexes.iter().map(|index| &pool[*index]);
-        found.push(build(&shape, rules, addressed, TableId::next(next_table)));
-        indexes.into_iter().for_each(|index| taken[index] = true);
-    }
-    let mut index = 0..;
-    pool.retain(|_| !index.next().is_some_and(|index| taken[index]));
-    found
+    let (shapes, indexes): (Vec<Shape>, Vec<Vec<usize>>) = groups.into_iter().unzip();
+    let make = |(shape, rules): (Shape, Vec<Pooled>)| {
+        let (tuples, table) = build(&shape, &rules, addressed, TableId::next(next_table));
+        (tuples, table, rules)
+    };
+    shapes.into_iter().zip(pool::split(pool, &indexes)).map(make).collect()
 }
 
 fn shape(limits: &Limits, addressed: &Addressed, hosts: bool) -> Option<Shape> {
-    let (mut version, mut dimensions) = (0, Vec::with_capacity(limits.len()));
-    for (dimension, limit) in limits {
+    let (mut version, mut dimensions) = (0, Vec::with_capacity(8));
+    for (dimension, limit) in limits.iter() {
         let bits = match limit {
             Limit::Numbers(ranges) => {
                 let [(value, last)] = *ranges.ranges() else { return None };
@@ -118,7 +114,7 @@ fn shape(limits: &Limits, addressed: &Addressed, hosts: bool) -> Option<Shape> {
 /// The record of a frame that the rule is about; zeros where it does not care.
 fn wanted(limits: &Limits, addressed: &Addressed) -> [u8; RECORD] {
     let mut octets = [0; RECORD];
-    for (dimension, limit) in limits {
+    for (dimension, limit) in limits.iter() {
         match limit {
             Limit::Numbers(ranges) => {
                 let value = ranges.ranges().first().map_or(0, |(value, _)| *value);
@@ -187,14 +183,9 @@ fn pieces(shape: &Shape) -> Vec<Piece> {
     pieces
 }
 
-fn build<'a>(
-    shape: &Shape,
-    rules: impl Iterator<Item = &'a Pooled>,
-    addressed: &Addressed,
-    id: TableId,
-) -> (Tuples, Table) {
+fn build(shape: &Shape, rules: &[Pooled], addressed: &Addressed, id: TableId) -> (Tuples, Table) {
     let records: Vec<(u32, [u8; RECORD])> =
-        rules.map(|pooled| (pooled.rank, wanted(&pooled.limits, addressed))).collect();
+        rules.iter().map(|pooled| (pooled.rank, wanted(&pooled.limits, addressed))).collect();
     let mut first = Vec::new();
     if shape.0 != 0 {
         first.push(plain::octet(record::VERSION, 0xff, shape.0));
@@ -261,7 +252,7 @@ impl Tuples {
         self.key.iter().any(|piece| piece.at == VLAN)
     }
 
-    /// `R0` = the pointer to a rank, or 0; goes to `none` where there is no use in looking.
+    /// `R0` = a rank; goes to `none` where there is no use in looking.
     pub(super) fn emit(&self, code: &mut Code<'_>, none: Label) {
         if self.first != Plain::Known(true) {
             code.mismatch(&self.first);
@@ -284,5 +275,7 @@ impl Tuples {
             at += 1;
         }
         code.find(self.table, scratch::KEY);
+        code.asm.jump_if(Reg::R0, Cond::Eq, 0, none);
+        code.asm.load(Size::Word, Reg::R0, Reg::R0, 0);
     }
 }

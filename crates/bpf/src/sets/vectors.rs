@@ -18,9 +18,9 @@ use super::axis::{self, Classes};
 use super::bits::{self, Bits, Order};
 use super::boxes::{Addressed, Dimension};
 use super::code::{Code, scratch};
+use super::finder::{self, Finder};
 use super::plain::record;
 use super::pool::Pooled;
-use super::prefixes::trie;
 use crate::asm::{Alu, Cond, Label, Reg, Size, Src};
 use crate::tables::{Table, TableId};
 
@@ -53,7 +53,7 @@ struct Axis {
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum From {
-    Address(End, TableId),
+    Address(End, Finder),
     /// One number, by an index at this place of the block.
     Number(Dimension, usize),
     /// Several numbers: what their indexes say is added up, and is the place in one more index of so many.
@@ -128,18 +128,17 @@ pub(super) fn make(rules: &[Pooled], addressed: &Addressed, next_table: &mut u32
     let mut block = Block { octets: Vec::new(), room: BLOCK_MAX / layout.stride() };
     let mut axes: Vec<(From, Classes)> = Vec::new();
     let mut tables = Vec::new();
-    let limited = |dimension: &Dimension| rules.iter().any(|rule| rule.limits.contains_key(dimension));
+    let limited = |dimension: &Dimension| rules.iter().any(|rule| rule.limits.of(*dimension).is_some());
     for dimension in [Dimension::Source, Dimension::Destination] {
         let Some(end) = dimension.end().filter(|_| limited(&dimension)) else { continue };
         let Some(found) = axis::of_addresses(rules, dimension, addressed, block.room) else {
             return Made::TooLarge;
         };
-        let id = TableId::next(next_table);
-        let value = |class: u16| u32::from(class).to_ne_bytes().to_vec();
-        let entries = found.networks.into_iter().map(|(network, class)| (network, value(class)));
-        tables.push(trie(id, 4, value(found.otherwise), entries));
+        let networks = found.networks.into_iter().map(|(network, class)| (network, class.into()));
+        let (finder, made) = finder::make(networks.collect(), found.otherwise.into(), next_table);
+        tables.extend(made);
         block.reserve(&found.classes);
-        axes.push((From::Address(end, id), found.classes));
+        axes.push((From::Address(end, finder), found.classes));
     }
     for dimension in [Dimension::SourcePort, Dimension::DestinationPort] {
         if !limited(&dimension) {
@@ -284,22 +283,22 @@ impl Vectors {
         })
     }
 
-    pub(super) fn block(&self) -> TableId {
-        self.block
-    }
-
-    /// Tables that are looked up.
-    pub(super) fn lookups(&self) -> usize {
-        1 + self.axes.iter().filter(|axis| matches!(axis.from, From::Address(..))).count()
+    /// The tables, as they are called in listings.
+    pub(super) fn names(&self) -> String {
+        let mut names = vec![format!("table_{}", self.block.0)];
+        for axis in &self.axes {
+            if let From::Address(_, finder) = &axis.from {
+                names.push(finder.names());
+            }
+        }
+        names.join(" and ")
     }
 
     /// `R0` = the rank of the best rule; goes to `none` where there is none.
     pub(super) fn emit(&self, code: &mut Code<'_>, none: Label) {
         for (number, axis) in self.axes.iter().enumerate() {
-            if let From::Address(end, trie) = axis.from {
-                code.find_address(end, trie);
-                code.asm.jump_if(Reg::R0, Cond::Eq, 0, none);
-                code.asm.load(Size::Word, Reg::R2, Reg::R0, 0);
+            if let From::Address(end, finder) = &axis.from {
+                finder.emit(code, *end, none);
                 self.keep(code, number, none);
             }
         }

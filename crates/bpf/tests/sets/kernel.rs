@@ -125,4 +125,10 @@ impl Loaded {
     pub fn run(&mut self, data: &[u8]) -> u32 {
         self.sys.prog_test_run(self.program, &TestRun { data, ..TestRun::default() }).unwrap().verdict
     }
+
+    /// Mean nanoseconds of one run.
+    pub fn time_ns(&mut self, data: &[u8], repeat: u32) -> u32 {
+        let run = TestRun { data, repeat, ..TestRun::default() };
+        self.sys.prog_test_run(self.program, &run).unwrap().duration_ns
+    }
 }
