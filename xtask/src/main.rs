@@ -6,6 +6,7 @@
 
 mod bench;
 mod captures;
+mod distributor;
 mod expressions;
 mod fuzz;
 mod lab;
@@ -25,8 +26,9 @@ usage: cargo xtask COMMAND
   lab              every scenario of the lab, with the release build (root)
   bench [ARGS]     taps beside their peers, and `up` with many links (root on Debian, on a quiet machine)
   bless            rewrites the golden files (corpus, listings, help); review them as code
-  check-data DIR   reads every capture below DIR and compares each packet with what tshark reads, and
-                   what expressions select with what tcpdump selects
+  check-data DIR   reads every capture below DIR and compares each packet with what tshark reads,
+                   what expressions select with what tcpdump selects, and what the sensors of the book's
+                   distributor are sent with what tcpdump counts
   expressions DIR SEED COUNT
                    compares COUNT generated expressions with libpcap, over frames of the captures below DIR
 ";
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         ["check-data", dir] => {
             steps.step("Debian packages", || machine::packages(machine::CAPTURES));
             steps.step("captures", || captures::check(dir.as_ref()));
+            steps.step("the book's distributor", || distributor::check(dir.as_ref()));
             steps.step("expressions on record", || expressions::recorded(dir.as_ref()));
             let plan = expressions::Plan { seed: 1, expressions: 3000, frames: 300 };
             steps.step("generated expressions", || expressions::generated(dir.as_ref(), &plan));
