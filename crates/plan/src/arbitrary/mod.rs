@@ -8,6 +8,7 @@
 mod packet;
 mod pool;
 mod steering;
+mod tunnel;
 
 use std::collections::BTreeSet;
 

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use rules::form::{Addresses, End, Field, LoadSize, Number, Operator, Ranges, Relation, Test};
 use wire::headers::protocol;
 
-use super::{Random, frame, point, pool, vlan_bits, vlan_near};
+use super::{Random, frame, point, pool, tunnel, vlan_bits, vlan_near};
 use crate::plan::Plan;
 
 /// What a frame should look like, as far as a test says.
@@ -32,7 +32,8 @@ struct Wish {
 
 /// A frame on Ethernet: mostly IPv4 or IPv6 with TCP, UDP or ICMP behind up to three tags, drawn so that
 /// the rules of the plan often match; also fragments, options and extension headers, headers that are
-/// broken, frames cut at any octet, and whatever [`super::frame`] draws. Mostly short, at most 9,018 octets.
+/// broken, packets in packets, frames cut at any octet, and whatever [`super::frame`] draws. Mostly short, at
+/// most 9,500 octets.
 pub fn packet(random: &mut Random, plan: &Plan) -> Vec<u8> {
     if random.one_in(12) {
         return frame(random, plan);
@@ -46,11 +47,13 @@ pub fn packet(random: &mut Random, plan: &Plan) -> Vec<u8> {
         data.extend(protocol.to_be_bytes().into_iter().chain((vlan | vlan_bits(random) << 12).to_be_bytes()));
     }
     let ip = ip(random, &wish);
-    data.extend(match ip.first().map(|octet| octet >> 4) {
-        Some(6) => [0x86, 0xdd],
-        _ => [0x08, 0x00],
-    });
-    data.extend(ip);
+    let is_v6 = ip.first().is_some_and(|octet| octet >> 4 == 6);
+    let (ether_type, payload) = match random.one_in(8) {
+        true => tunnel::around(random, ip),
+        false => (if is_v6 { 0x86dd } else { 0x0800 }, ip),
+    };
+    data.extend(ether_type.to_be_bytes());
+    data.extend(payload);
     if data.len() < 60 && !random.one_in(4) {
         // Padding of the link layer, which need not be 0.
         let missing = 60 - data.len();

@@ -469,7 +469,7 @@ mod tests {
     fn packets_reach_what_plans_decide() {
         let (mut frames, mut with_ip, mut with_ports, mut fragments) = (0, 0, 0, 0);
         let (mut tested, mut held, mut ruled, mut decided) = (0, 0, 0, 0);
-        let (mut blocked, mut copied, mut large) = (0, 0, 0);
+        let (mut blocked, mut copied, mut large, mut carried) = (0, 0, 0, 0);
         for seed in 0..300 {
             let mut random = Random::new(seed);
             let plan = steering_plan(&mut random);
@@ -477,9 +477,10 @@ mod tests {
             for _ in 0..6 {
                 let Some(at) = point(&mut random, &plan) else { continue };
                 let data = packet(&mut random, &plan);
-                let frame = Frame::ethernet(&data).expect("a frame of at most 9,018 octets");
+                let frame = Frame::ethernet(&data).expect("a frame of at most 9,500 octets");
                 let fields = Fields::of(&frame);
                 frames += 1;
+                carried += i32::from(Fields::inner(&frame) != fields);
                 with_ip += i32::from(fields.ip.is_some());
                 with_ports += i32::from(fields.ports.is_some());
                 fragments += i32::from(fields.ip.is_some_and(|ip| ip.fragment.is_some()));
@@ -511,5 +512,6 @@ mod tests {
         share(blocked, frames, 10, 50);
         share(copied, frames, 30, 85);
         share(large, ruled, 1, 10);
+        share(carried, frames, 4, 12);
     }
 }
