@@ -101,6 +101,8 @@ pub(super) struct Report<'t> {
     elsewhere: Vec<Remark>,
     /// Advice by what it says: where it is due first, its help, and at how many places it is.
     advice: BTreeMap<String, (Range<usize>, String, usize)>,
+    /// Advice for which there was no room.
+    unsaid: usize,
 }
 
 impl<'t> Report<'t> {
@@ -112,6 +114,7 @@ impl<'t> Report<'t> {
             more: 0,
             elsewhere: Vec::new(),
             advice: BTreeMap::new(),
+            unsaid: 0,
         }
     }
 
@@ -169,6 +172,10 @@ impl<'t> Report<'t> {
 
     /// Notes advice. The same at several places is given once, for the first.
     pub(super) fn advise(&mut self, span: Range<usize>, what: &str, help: &str) {
+        if self.advice.len() >= REMARKS_MAX && !self.advice.contains_key(what) {
+            self.unsaid += 1;
+            return;
+        }
         let entry = self.advice.entry(what.to_owned()).or_insert_with(|| (span.clone(), help.to_owned(), 0));
         entry.2 += 1;
         if span.start < entry.0.start {
@@ -199,6 +206,10 @@ impl<'t> Report<'t> {
             })
             .collect();
         advice.sort_by_key(|remark| (remark.flaw.span.start, remark.flaw.what.clone()));
+        if self.unsaid > 0 {
+            let what = format!("{} more pieces of advice are not shown", self.unsaid);
+            advice.push(lines.remark(file, Flaw::new(0..0, what, "follow those above first")));
+        }
         Ok(advice)
     }
 }

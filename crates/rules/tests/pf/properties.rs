@@ -228,12 +228,16 @@ fn bounds_hold() {
         doubling.push_str(&format!("x{level} = \"$x{0} $x{0}\"\n", level - 1));
     }
     refused(&doubling, "octets");
-    let big = format!("x = \"{}\"\n", "10.0.0.1 ".repeat(7000));
-    refused(&format!("{big}{}", "pass from { $x }\n".repeat(300)), "stand for more than");
+    let big = format!("x = \"em0{}\"\n", " ".repeat(60_000));
+    refused(&format!("{big}{}", "pass on $x\n".repeat(300)), "stand for more than");
     refused(&format!("pass from {}", "{".repeat(100_000)), "not closed");
     refused(&format!("pass from {} 10.0.0.1 {}", "{ ".repeat(5000), "} ".repeat(5000)), "in one another");
     let hosts = "10.0.0.1 ".repeat(3000);
     refused(&format!("pass from {{ {hosts} }} to {{ {hosts} }}"), "more than 65535 rules");
+    let tags: String = (0..500).map(|number| format!("pass tagged t{number}\n")).collect();
+    let advice = parse("f", &tags, &no_files).unwrap().advice;
+    assert_eq!(advice.len(), REMARKS_MAX + 1);
+    assert_eq!(advice[REMARKS_MAX].flaw.what, "300 more pieces of advice are not shown");
     let many = parse("f", &"pass frob\n".repeat(1000), &no_files).unwrap_err();
     assert_eq!((many.list.len(), many.more), (REMARKS_MAX, 1000 - REMARKS_MAX));
 }
