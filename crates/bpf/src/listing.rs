@@ -39,12 +39,18 @@ pub fn program(out: &mut impl Write, plan: &Plan, program: &Program) -> fmt::Res
     Ok(())
 }
 
-/// Writes all programs of a plan, and what its devmaps hold.
+/// Writes all programs of a plan, and before them what was chosen and what its devmaps hold.
 ///
 /// # Errors
 ///
 /// Those of the writer.
 pub fn all(out: &mut impl Write, plan: &Plan, emitted: &Emitted) -> fmt::Result {
+    for line in &emitted.chosen {
+        writeln!(out, "{line}")?;
+    }
+    if !emitted.chosen.is_empty() {
+        writeln!(out)?;
+    }
     for outcome in &emitted.outcomes {
         write!(out, "{}:", outcome.map())?;
         for target in &outcome.targets {

@@ -9,141 +9,25 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use bpf::asm::{Alu, Assembler, Cond, Kind, MapRef, Program, Reg, Size, Symbol};
+use bpf::asm::{Alu, Assembler, Cond, Kind, MapRef, Reg, Size};
 use bpf::emit::{self, Emitted, Mode, RECORDED_OUTCOME};
 use bpf::interp::{Input, Machine, Skb};
-use bpf::layout::{Counter, Layout, Part, View, Wiring};
-use common::{expected, named, targets, untagged, verdict, xdp_wiring};
+use bpf::layout::{Counter, Part, View, Wiring};
+use common::kernel::{Kernel, lengthen, sk_buff};
+use common::{expected, tc_returns, targets, untagged, verdict, xdp_wiring};
 use plan::arbitrary::{self, Random};
-use plan::eval::{Fate, Verdict};
 use plan::plan::{HookId, Plan, PortId};
 use rules::form::{Action, CopyIndex, RuleId, Step, Test};
-use sys::{Linux, MapFd, MapKind, MapSpec, ProgFd, ProgKind, ProgSpec, Sys, TestRun};
-use wire::{Tag, Vlan};
+use sys::{MapKind, MapSpec, ProgFd, Sys, TestRun};
+use wire::Vlan;
 
 const PAIRS: usize = 100_000;
 const FRAMES: usize = 70;
-
-/// The kernel with the maps of one plan.
-struct Kernel {
-    sys: Linux,
-    maps: BTreeMap<MapRef, MapFd>,
-}
-
-impl Kernel {
-    fn new(emitted: &Emitted) -> Self {
-        let mut sys = Linux::new();
-        let spec = MapSpec {
-            kind: MapKind::PERCPU_ARRAY,
-            key_bytes: 4,
-            value_bytes: emitted.layout.block_bytes(),
-            max_entries: emitted.layout.blocks(),
-            flags: 0,
-            name: "counters".to_owned(),
-        };
-        let counters = sys.map_create(&spec).unwrap_or_else(|error| {
-            panic!("this test needs root (CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON): {error}")
-        });
-        Self { sys, maps: BTreeMap::from([(MapRef::Counters, counters)]) }
-    }
-
-    /// Makes the devmaps; every entry is the loopback interface, which a test run never reaches.
-    fn make_devmaps(&mut self, emitted: &Emitted) {
-        for outcome in &emitted.outcomes {
-            let spec = MapSpec {
-                kind: MapKind::DEVMAP,
-                key_bytes: 4,
-                value_bytes: 4,
-                max_entries: u32::try_from(outcome.targets.len()).unwrap(),
-                flags: 0,
-                name: "devmap".to_owned(),
-            };
-            let map = self.sys.map_create(&spec).unwrap();
-            for key in 0..spec.max_entries {
-                self.sys.map_update(map, &key.to_ne_bytes(), &1u32.to_ne_bytes()).unwrap();
-            }
-            self.maps.insert(outcome.map(), map);
-        }
-    }
-
-    fn load(&mut self, program: &Program) -> ProgFd {
-        let insns = program
-            .link(|symbol| match symbol {
-                Symbol::Map(map) => self.maps.get(&map).map(|fd| fd.0),
-                // The loopback interface; recorded programs name none.
-                Symbol::Interface(_) | Symbol::Hop(_) => Some(1),
-            })
-            .unwrap();
-        let spec = ProgSpec {
-            kind: ProgKind(program.kind.program_type()),
-            attach_type: program.kind.expected_attach_type(),
-            insns: &insns,
-            license: "Dual MIT/GPL",
-            name: &program.name,
-            flags: 0,
-        };
-        self.sys.prog_load(&spec).unwrap_or_else(|error| {
-            panic!("{}: {error}\n{}", program.name, error.log.as_deref().unwrap_or(""))
-        })
-    }
-
-    /// The counters of a part, summed over CPUs, without those that are 0.
-    fn read(&mut self, layout: &Layout, part: Part) -> BTreeMap<Counter, u64> {
-        let block = layout.block(part).unwrap();
-        let map = self.maps[&MapRef::Counters];
-        let values = self.sys.map_lookup_percpu(map, &block.to_ne_bytes()).unwrap().unwrap();
-        named(layout, part, |place| {
-            let at = usize::from(place.slot) * 8;
-            values.iter().map(|value| u64::from_ne_bytes(value[at..at + 8].try_into().unwrap())).sum()
-        })
-    }
-
-    fn run(&mut self, program: ProgFd, data: &[u8], context: &[u8]) -> u32 {
-        let run = TestRun { data, context, ..TestRun::default() };
-        self.sys.prog_test_run(program, &run).unwrap().verdict
-    }
-}
-
-/// A `__sk_buff` for a test run: the tag in `cb`, and what a super-frame says of itself.
-fn sk_buff(tag: Option<Tag>, gso_segs: u32, gso_size: u32) -> Vec<u8> {
-    let mut context = vec![0; 192];
-    let mut set = |at: usize, value: u32| context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
-    if let Some(tag) = tag {
-        set(48, tag.protocol.to_be().into());
-        set(52, tag.tci.into());
-    }
-    set(164, gso_segs);
-    set(176, gso_size);
-    context
-}
-
-/// A test run in the tc view refuses (EINVAL) what says IP behind its outer tag and is shorter than an IP
-/// header, and any frame below 14 octets. The interpreter runs such frames as they are.
-fn lengthen(data: &mut Vec<u8>) {
-    data.resize(data.len().max(14), 0);
-    let (stripped, _) = untagged(data);
-    let header = match stripped[12..14] {
-        [0x08, 0x00] => 20,
-        [0x86, 0xdd] => 40,
-        _ => return,
-    };
-    data.resize(data.len().max(14 + header + data.len() - stripped.len()), 0);
-}
 
 /// What the counters gained.
 fn gained(before: &BTreeMap<Counter, u64>, after: &BTreeMap<Counter, u64>) -> BTreeMap<Counter, u64> {
     let gain = |(counter, value): (&Counter, &u64)| (*counter, value - before.get(counter).unwrap_or(&0));
     after.iter().map(gain).filter(|(_, gain)| *gain != 0).collect()
-}
-
-fn tc_returns(verdict: &Verdict) -> u32 {
-    let returned = match verdict.fate {
-        Fate::Left => emit::TC_NEXT,
-        Fate::Consumed => emit::TC_STOLEN,
-        Fate::Blocked(_) => emit::TC_SHOT,
-        Fate::Passed(_) => emit::TC_REDIRECT,
-    };
-    returned.cast_unsigned()
 }
 
 fn entries(kernel: &mut Kernel, plan: &Plan, emitted: &Emitted) -> Vec<ProgFd> {

@@ -10,7 +10,7 @@ use bpf::asm::MapRef;
 use bpf::emit::Mode;
 use bpf::layout::{BLOCK_MAX_BYTES, Counter, Layout, Part, Target, View, Wiring};
 use plan::arbitrary::{self, Random};
-use plan::plan::{Copy, HookId, Pass, Plan, PortId, SinkId};
+use plan::plan::{HookId, Pass, Plan, PortId};
 use rules::form::{Action, CopyIndex, RuleId, Step, Test};
 use wire::Vlan;
 

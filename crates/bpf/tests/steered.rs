@@ -16,7 +16,7 @@ use plan::eval::{Fate, State, Verdict};
 use plan::plan::{HookId, Plan, PortId};
 
 const PAIRS: usize = 100_000;
-const FRAMES: usize = 60;
+const FRAMES: usize = 200;
 
 /// One plan under one wiring, and what its programs remember.
 struct Bench<'a> {
@@ -129,14 +129,9 @@ fn eval_and_the_interpreter_give_one_verdict() {
             copied += usize::from(!verdict.copies.is_empty());
             blocked += usize::from(matches!(verdict.fate, Fate::Blocked(_)));
             pairs += 1;
-            if std::env::var_os("EACH").is_some() {
-                println!("{}\n{:#?} {data:02x?} {linear}", plan, plan.hook(id).program);
-                let read = |table, at| tc.machine.tables[&table].value(at).unwrap().to_vec();
-                steering::remembered(&plan, &mut state, &tc.emitted, read);
-            }
         }
         let read = |table, at| tc.machine.tables[&table].value(at).unwrap().to_vec();
-        steering::remembered(&plan, &mut state, &tc.emitted, read);
+        steering::remembered(&plan, &mut state, &tc.emitted, |_| true, read);
     }
     println!("{pairs} pairs, {by_xdp} of them in XDP too; {copied} copied, {blocked} blocked");
     assert!(by_xdp > PAIRS / 10 && copied > PAIRS / 5 && blocked > PAIRS / 50);

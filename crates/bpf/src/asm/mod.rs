@@ -603,6 +603,35 @@ impl Program {
         self.targets.get(label.index()).copied().unwrap_or(usize::MAX)
     }
 
+    /// How many slots of 8 octets the program takes, far jumps not counted.
+    pub fn slots_at_least(&self) -> usize {
+        let wide = |line: &&Line| matches!(line.insn, Insn::LoadImm64 { .. } | Insn::LoadMap { .. });
+        self.lines.len() + self.lines.iter().filter(wide).count()
+    }
+
+    /// How many jumps the verifier keeps in mind at most: it goes on behind each conditional jump first, and
+    /// comes back for the other way once it has met an exit or what it has seen.
+    pub fn jumps_in_mind(&self) -> usize {
+        let mut seen = vec![false; self.lines.len()];
+        let mut waiting = vec![0];
+        let mut most = 0;
+        while let Some(mut at) = waiting.pop() {
+            while let Some(line) = self.lines.get(at).filter(|_| !std::mem::replace(&mut seen[at], true)) {
+                let target = line.insn.jumps_to().map(|label| self.target(label));
+                match line.insn {
+                    Insn::Exit => break,
+                    Insn::Jump { .. } => at = target.unwrap_or(usize::MAX),
+                    _ => {
+                        waiting.extend(target);
+                        most = most.max(waiting.len());
+                        at += 1;
+                    }
+                }
+            }
+        }
+        most
+    }
+
     /// The symbols that [`Program::link`] will ask for, each once, in order.
     pub fn symbols(&self) -> Vec<Symbol> {
         let set: std::collections::BTreeSet<Symbol> =

@@ -44,7 +44,8 @@ use std::fmt;
 use plan::plan::{HookId, Plan, PortId};
 use rules::form::CopyIndex;
 
-use crate::asm::{AsmError, Assembler, Cond, Helper, Kind, MapRef, Program, Reg, Size};
+use crate::asm::{AsmError, Assembler, Cond, Helper, Kind, MapRef, Program, Reg, Size, Symbol};
+use crate::check::INSTRUCTIONS_MAX;
 use crate::layout::{Counter, Layout, LayoutError, Part, View, Wiring};
 use crate::sets::SetError;
 use crate::tables::Table;
@@ -79,6 +80,13 @@ pub const XDP_REDIRECT: i32 = 4;
 
 /// What [`Mode::Record`] adds to the number of the outcome that an XDP entry would send by.
 pub const RECORDED_OUTCOME: i32 = 0x100;
+
+/// The most maps that one program may name (`MAX_USED_MAPS`).
+pub const MAPS_MAX: usize = 64;
+
+/// The most jumps that the verifier keeps in mind while it follows a program
+/// (`BPF_COMPLEXITY_LIMIT_JMP_SEQ`).
+pub const JUMPS_MAX: usize = 8192;
 
 /// For what the programs are made.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -191,6 +199,27 @@ pub enum EmitError {
         /// Why.
         error: SetError,
     },
+    /// A program that names more maps than the kernel lets one program have.
+    TooManyMaps {
+        /// The hook.
+        hook: HookId,
+        /// How many.
+        maps: usize,
+    },
+    /// More instructions than the verifier looks at.
+    TooLong {
+        /// The hook.
+        hook: HookId,
+        /// How many.
+        instructions: usize,
+    },
+    /// More jumps than the verifier keeps in mind while it follows a way through the program.
+    TooManyJumps {
+        /// The hook.
+        hook: HookId,
+        /// How many.
+        jumps: usize,
+    },
     /// Balancing by the addresses of a packet within a packet.
     Inner {
         /// The hook.
@@ -234,6 +263,15 @@ impl fmt::Display for EmitError {
                 write!(f, "hook {}: {spreads} spreads are more than a hook keeps turns for", hook.0)
             }
             Self::Set { hook, error } => write!(f, "hook {}: {error}", hook.0),
+            Self::TooManyMaps { hook, maps } => {
+                write!(f, "hook {}: {maps} maps and tables, a program may have {MAPS_MAX}", hook.0)
+            }
+            Self::TooLong { hook, instructions } => {
+                write!(f, "hook {}: {instructions} instructions, the kernel takes {INSTRUCTIONS_MAX}", hook.0)
+            }
+            Self::TooManyJumps { hook, jumps } => {
+                write!(f, "hook {}: {jumps} decisions one after the other, the kernel takes {JUMPS_MAX}", hook.0)
+            }
             Self::Inner { hook } => {
                 write!(f, "hook {}: balancing by inner addresses cannot be done in the kernel", hook.0)
             }
@@ -286,6 +324,7 @@ pub fn emit(plan: &Plan, wiring: &Wiring, mode: Mode) -> Result<Emitted, EmitErr
                 program
             }
         };
+        refuse_too_large(id, &program)?;
         units.push(Unit { part: Part::Entry(id), program });
         if layout.block(Part::Hop(id)).is_some() {
             units.push(Unit { part: Part::Hop(id), program: tc::hop(&context, id, hook)? });
@@ -318,6 +357,20 @@ fn refuse_dangling(plan: &Plan) -> Result<(), EmitError> {
         }
     }
     Ok(())
+}
+
+fn refuse_too_large(hook: HookId, program: &Program) -> Result<(), EmitError> {
+    let maps = program.symbols().iter().filter(|symbol| matches!(symbol, Symbol::Map(_))).count();
+    if maps > MAPS_MAX {
+        return Err(EmitError::TooManyMaps { hook, maps });
+    }
+    if program.slots_at_least() > INSTRUCTIONS_MAX {
+        return Err(EmitError::TooLong { hook, instructions: program.slots_at_least() });
+    }
+    match program.jumps_in_mind() {
+        jumps if jumps > JUMPS_MAX => Err(EmitError::TooManyJumps { hook, jumps }),
+        _ => Ok(()),
+    }
 }
 
 fn refuse_two_ways(plan: &Plan, wiring: &Wiring) -> Result<(), EmitError> {

@@ -3,11 +3,12 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod kernel;
 pub mod steering;
 
 use std::collections::BTreeMap;
 
-use bpf::emit::{EmitError, Mode};
+use bpf::emit::{self, EmitError, Mode};
 use bpf::asm::MapRef;
 use bpf::layout::{Counter, Layout, Part, Place, Target, View, Wiring};
 use plan::arbitrary::{self, Random};
@@ -40,6 +41,7 @@ pub fn xdp_wiring(plan: &Plan) -> Wiring {
             EmitError::TooManyIntervals { hook, .. }
             | EmitError::TooManyOutcomes { hook, .. }
             | EmitError::TooManyTests { hook, .. }
+            | EmitError::TooManyMaps { hook, .. }
             | EmitError::HopByRules { hook } => hook,
             other => panic!("{other}"),
         };
@@ -117,6 +119,17 @@ pub fn targets(plan: &Plan, wiring: &Wiring, verdict: &Verdict) -> Vec<Target> {
         }
     }
     targets
+}
+
+/// What an entry in the tc view returns.
+pub fn tc_returns(verdict: &Verdict) -> u32 {
+    let returned = match verdict.fate {
+        Fate::Left => emit::TC_NEXT,
+        Fate::Consumed => emit::TC_STOLEN,
+        Fate::Blocked(_) => emit::TC_SHOT,
+        Fate::Passed(_) => emit::TC_REDIRECT,
+    };
+    returned.cast_unsigned()
 }
 
 /// The port that a copy goes to.

@@ -5,7 +5,10 @@ use plan::eval::{State, Time, Verdict, eval};
 use plan::plan::{HookId, Plan};
 use bpf::emit::Emitted;
 use bpf::tables::TableId;
-use rules::form::{Memory, Spread};
+use rules::form::{
+    Action, Addresses, CopyIndex, End, Field, Handed, LoadSize, Memory, Network, Number, Operator, Program,
+    Ranges, Relation, RuleSet, Ruled, Ruling, Spread, Step, Test,
+};
 use wire::Frame;
 
 /// What decisions by chance begin with.
@@ -33,17 +36,18 @@ pub fn verdict(plan: &Plan, state: &mut State, id: HookId, data: &[u8]) -> Verdi
     eval(plan, state, Time(0), SEED, hook.at, &frame).expect("the point is a hook's")
 }
 
-/// What a hook remembers must be what `eval` does: `read` gives the value of an entry of a table.
+/// What a hook that is `judged` remembers must be what `eval` does: `read` gives the value of an entry of a table.
 pub fn remembered(
     plan: &Plan,
     state: &mut State,
     emitted: &Emitted,
+    judged: impl Fn(HookId) -> bool,
     mut read: impl FnMut(TableId, u32) -> Vec<u8>,
 ) {
     let words = |octets: &[u8]| -> Vec<u64> {
         octets.chunks(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap())).collect()
     };
-    for (id, hook) in plan.hooks() {
+    for (id, hook) in plan.hooks().filter(|(id, _)| judged(*id)) {
         let memory = state.of(id);
         let Some(place) = emitted.memories.iter().find(|place| place.hook == id) else {
             assert_eq!(*memory, Memory::default(), "nothing to remember");
@@ -58,4 +62,65 @@ pub fn remembered(
             assert_eq!(words(&read(fragments, at)), [*key, *slot]);
         }
     }
+}
+
+/// Ports a, b and the monitor ids; what enters at a or b is copied to it.
+pub fn aggregator() -> Plan {
+    let config = "[ports]\na = \"eth1\"\nb = \"eth2\"\nids = \"eth3\"\n\
+        [[device]]\nname = \"perimeter\"\nkind = \"port-aggregator\"\nlink = [\"a\", \"b\"]\nmonitors = [\"ids\"]\n";
+    plan::compile("config.toml", config).unwrap().0
+}
+
+/// Gives the first hook a set of so many rules, no two alike, each with a copy of its own.
+pub fn many_rules(plan: &mut Plan, random: &mut Random, count: u16) -> u16 {
+    let copy = plan.hooks[0].copies[0];
+    let word = |random: &mut Random| u32::try_from(random.bits() >> 32).unwrap();
+    let within = |field, first: u32, last: u32| Test::Within(Number::Field(field), Ranges::new([(first, last)]));
+    let ruling = |random: &mut Random, at: u16| {
+        let network = |random: &mut Random| {
+            let len = u8::try_from(random.below(20)).unwrap();
+            Addresses::Network(Network::new(std::net::Ipv4Addr::from(word(random)).into(), len).unwrap())
+        };
+        let port = |random: &mut Random| word(random) & 0xffff;
+        let ports = [port(random), port(random)];
+        let tests = vec![
+            Test::Address(End::Source, network(random)),
+            within(Field::DestinationPort, ports[0].min(ports[1]), ports[0].max(ports[1])),
+        ];
+        Ruling {
+            rule: copy.rule,
+            when: Test::All(tests),
+            tagged: None,
+            chance: None,
+            quick: false,
+            verdict: Ruled::Pass(Handed::Copy(CopyIndex(at))),
+            tag: None,
+        }
+    };
+    let rulings = (0..count).map(|at| ruling(random, at)).collect();
+    let hook = &mut plan.hooks[0];
+    hook.copies = vec![copy; usize::from(count)];
+    hook.program = Program { rule_sets: vec![RuleSet::new(rulings, Vec::new())], ..Program::default() };
+    count
+}
+
+/// Gives the first hook so many steps, each with a test of its own.
+pub fn many_steps(plan: &mut Plan, random: &mut Random, count: u16) {
+    let copy = plan.hooks[0].copies[0];
+    let step = |random: &mut Random, at: u16| {
+        let word = |random: &mut Random| u32::try_from(random.bits() >> 32).unwrap();
+        let header = Number::load(LoadSize::One, 14).with(Operator::And, Number::Constant(0x0f));
+        let behind = header.with(Operator::ShiftLeft, Number::Constant(2));
+        let far = behind.with(Operator::Add, Number::Constant(word(random) & 0x1ff));
+        let load = Number::Load { size: LoadSize::Two, at: Box::new(far) };
+        let tests = vec![
+            Test::Within(Number::load(LoadSize::Two, 12), Ranges::one(0x0800)),
+            Test::Compare(load, Relation::Greater, Number::Constant(word(random) & 0xffff)),
+        ];
+        Step { rule: copy.rule, when: Test::All(tests), then: Action::Copy(CopyIndex(at)) }
+    };
+    let steps = (0..count).map(|at| step(random, at)).collect();
+    let hook = &mut plan.hooks[0];
+    hook.copies = vec![copy; usize::from(count)];
+    hook.program = Program { steps, ..Program::default() };
 }
