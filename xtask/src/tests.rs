@@ -82,6 +82,7 @@ pub fn run(steps: &mut Steps) {
 pub fn bless() -> Outcome {
     run_command(cargo(&["test", "--package", "corpus", "--locked"]).env(BLESS, "1"))?;
     run_command(cargo(&["test", "--package", "rules", "--test", "pf", "--locked"]).env(BLESS, "1"))?;
+    run_command(cargo(&["test", "--package", "rules", "--test", "expr", "--locked"]).env(BLESS, "1"))?;
     run_command(cargo(&["test", "--package", "bpf", "--test", "listing", "--locked"]).env(BLESS, "1"))?;
     run_command(cargo(&["test", "--package", "tapwright", "--test", "cli", "--locked"]).env(BLESS, "1"))
 }

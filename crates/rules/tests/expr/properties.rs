@@ -196,7 +196,7 @@ fn frames() -> impl Strategy<Value = Vec<Vec<u8>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn any_text_is_read_or_explained(text in ".{0,80}", link_type in link_type()) {
