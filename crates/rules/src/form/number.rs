@@ -131,7 +131,9 @@ impl Number {
                 _ => u32::MAX,
             },
             Self::Operation(Operator::Divide, left, _) => left.most(),
-            Self::Operation(Operator::Remainder, left, right) => left.most().min(right.most().saturating_sub(1)),
+            Self::Operation(Operator::Remainder, left, right) => {
+                left.most().min(right.most().saturating_sub(1))
+            }
             Self::Operation(Operator::Or | Operator::ExclusiveOr, left, right) => {
                 let both = left.most() | right.most();
                 u32::MAX.checked_shr(both.leading_zeros()).unwrap_or(0)
