@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Instant;
 
+use plan::arbitrary::Random;
 use plan::text::parse;
 use rules::form::{AddressTable, Addresses, End, Entry, RuleSet, Test};
 
@@ -151,4 +152,97 @@ fn what_reading_takes_is_bounded() {
     let deep = format!("{head}    pass   by r  when {}all\n", "not ".repeat(100_000));
     let problems = parse(&deep).expect_err("nested 100,000 times").to_string();
     assert!(problems.contains("nested deeper than 200\nhelp: say it with less"), "{problems}");
+}
+
+/// Words that plan text is made of, and some that it is not.
+const WORDS: [&str; 40] = [
+    "when",
+    "by",
+    "copy",
+    "#0",
+    "#1",
+    "entry",
+    "rules",
+    "like",
+    "a in",
+    "0-1",
+    "pass",
+    "block",
+    "match",
+    "quick",
+    "tagged",
+    "not",
+    "tag",
+    "chance",
+    "50%",
+    "balance",
+    "flow",
+    "to",
+    "weight",
+    "key",
+    "7",
+    "inner",
+    "spread",
+    "table",
+    "<web>",
+    "holds",
+    "!10.0.0.0/8",
+    "and",
+    "or",
+    "(",
+    ")",
+    "[12:2]",
+    "in",
+    "\"",
+    "\n",
+    "\u{e4}",
+];
+
+/// Another word, another digit, a line twice or not at all.
+fn edit(random: &mut Random, text: &mut String) {
+    let places = |sign: fn(char) -> bool| text.match_indices(sign).map(|(at, _)| at).collect::<Vec<usize>>();
+    let lines = places(|c| c == '\n');
+    let at = random.below(lines.len() - 1);
+    let line = lines[at] + 1..lines[at + 1] + 1;
+    match random.below(5) {
+        0 => {
+            let at = *random.pick(&places(|c| c == ' '));
+            let end = text[at + 1..].find([' ', '\n']).map_or(at, |end| at + 1 + end);
+            text.replace_range(at..end, &format!(" {}", random.pick(&WORDS)));
+        }
+        1 | 2 => {
+            let at = *random.pick(&places(|c| c.is_ascii_digit()));
+            text.replace_range(at..=at, &random.below(10).to_string());
+        }
+        3 => text.insert_str(line.start, &text[line.clone()].to_owned()),
+        _ => text.replace_range(line, ""),
+    }
+}
+
+#[test]
+fn whatever_reads_prints_and_reads_back() {
+    let (mut accepted, mut refused) = (0, 0);
+    // A spread by chance needs no large table.
+    let everything = EVERYTHING.replace("  flow inner", "  random inner");
+    for seed in 0..1_500 {
+        let mut random = Random::new(seed);
+        let mut text = everything.clone();
+        for _ in 0..=random.below(2) {
+            edit(&mut random, &mut text);
+        }
+        match parse(&text) {
+            Ok(plan) => {
+                accepted += 1;
+                let printed = plan.to_string();
+                assert!(parse(&printed).as_ref() == Ok(&plan), "seed {seed}\n{text}\n{printed}");
+            }
+            Err(problems) => {
+                refused += 1;
+                let spans =
+                    problems.list.iter().all(|p| p.span.start <= p.span.end && p.span.end <= text.len());
+                assert!(spans && !problems.list.is_empty(), "seed {seed}\n{text}\n{problems}");
+            }
+        }
+    }
+    assert!(accepted > 300 && refused > 300, "{accepted} accepted, {refused} refused");
 }
