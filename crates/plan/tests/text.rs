@@ -214,7 +214,10 @@ fn edit(random: &mut Random, text: &mut String) {
             let at = *random.pick(&places(|c| c.is_ascii_digit()));
             text.replace_range(at..=at, &random.below(10).to_string());
         }
-        3 => text.insert_str(line.start, &text[line.clone()].to_owned()),
+        3 => {
+            let again = text[line.clone()].to_owned();
+            text.insert_str(line.start, &again);
+        }
         _ => text.replace_range(line, ""),
     }
 }

@@ -80,7 +80,7 @@ fn udp(random: &mut Random, port: u16, payload: &[u8]) -> Vec<u8> {
 
 /// 1 to 5 labels.
 fn labels(random: &mut Random, packet: &[u8]) -> Vec<u8> {
-    let count = 1 + random.below(if packet.len() % 4 == 0 { 5 } else { 3 });
+    let count = 1 + random.below(5);
     let label = |at: usize| [0, 1, u8::from(at + 1 == count), 64];
     [&(0..count).map(label).collect::<Vec<_>>().concat(), packet].concat()
 }
