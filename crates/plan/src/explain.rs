@@ -166,8 +166,7 @@ impl Teller<'_, '_> {
             source: self.plan().source_name(self.hook),
             tried: tried.tried,
             unlisted: tried.unlisted,
-            untried: no_ip
-                .then_some("it carries no IP: pf rules are not tried, and so it passes and is not copied"),
+            untried: no_ip.then_some("it carries no IP: pf rules are tried on nothing else"),
             fate,
             passed_to,
             blocked_by,
@@ -212,7 +211,7 @@ impl Teller<'_, '_> {
             _ if !ruling.when.holds_for(&self.subject) => self.failed(&ruling.when),
             Some((tag, not)) => {
                 let name = set.tags().get(usize::from(tag.0)).map_or("", String::as_str);
-                format!("{}tagged {name}", if not { "not " } else { "" })
+                format!("{}tagged {name}", if not { "! " } else { "" })
             }
             None => "probability".to_owned(),
         }
@@ -234,6 +233,7 @@ impl Teller<'_, '_> {
                 first.map_or_else(|| test.to_string(), |first| self.failed(first))
             }
             Test::Any(tests) if tests.len() == 1 => self.failed(&tests[0]),
+            Test::Any(tests) => format!("any of {} alternatives", tests.len()),
             test => test.to_string(),
         }
     }
