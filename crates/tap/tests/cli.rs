@@ -6,6 +6,8 @@
 mod manual;
 #[path = "cli/replay.rs"]
 mod replay;
+#[path = "cli/steering.rs"]
+mod steering;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,6 +48,12 @@ fn in_namespace(arguments: &[&str]) -> Ended {
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+fn entries(dir: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
 }
 
 #[test]

@@ -1,0 +1,139 @@
+//! Rules from outside: what `explain` says of frames, and what `check` prints of rule files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use corpus::{Case, Golden};
+use wire::capture::{PcapWriter, Timestamp};
+use wire::{Frame, LinkType};
+
+use super::{Ended, golden, tapwright};
+
+fn case(name: &str) -> Case {
+    let found = corpus::cases().unwrap().into_iter().find(|case| case.name == name);
+    found.unwrap_or_else(|| panic!("no case {name}"))
+}
+
+/// The frames of a case that cross one place, as a capture.
+fn capture(case: &Case, source: &str) -> PathBuf {
+    let at = case.plan.point(source).unwrap();
+    let mut out = Vec::new();
+    let writer = PcapWriter::new(LinkType::ETHERNET, false, &mut out);
+    for input in case.frames.iter().filter(|input| input.at == at) {
+        let time = Timestamp(i128::from(input.time.0));
+        writer.packet(time, &Frame::ethernet(&input.data).unwrap(), &mut out).unwrap();
+    }
+    let file = format!("explain-{}-{}.pcap", case.name, source.replace(':', "-"));
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
+    fs::write(&path, out).unwrap();
+    path
+}
+
+fn explain(case: &Case, source: &str, more: &[&str]) -> Ended {
+    let capture = capture(case, source);
+    let mut words = vec!["explain", "config.toml", "--port", source, "--read", capture.to_str().unwrap()];
+    words.extend(more);
+    tapwright(&case.dir, &words)
+}
+
+#[test]
+fn a_page_for_each_frame_and_a_table() {
+    let mut golden_texts = Golden::from_environment();
+    for (name, source) in [
+        ("038-pf-block-on-a-link", "sf0"),
+        ("039-pf-tags", "sf0"),
+        ("043-pf-pool-round-robin", "sf0"),
+        ("047-pf-on-spans", "x"),
+        ("049-pf-on-watched-interfaces", "veth7:rx"),
+        ("050-expressions", "a"),
+        ("058-balance-inner", "a"),
+        ("060-distributor-vlans", "a"),
+    ] {
+        let ended = explain(&case(name), source, &[]);
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""), "{name}");
+        golden_texts.check(&golden().join(format!("explain-{name}.txt")), &ended.stdout);
+    }
+    golden_texts.finish();
+}
+
+#[test]
+fn one_frame_has_its_turn_as_in_a_replay() {
+    let mut golden_texts = Golden::from_environment();
+    let case = case("043-pf-pool-round-robin");
+    let page = explain(&case, "sf0", &["--frame", "3"]);
+    assert_eq!((page.code, page.stderr.as_str()), (Some(0), ""));
+    golden_texts.check(&golden().join("explain-frame.txt"), &page.stdout);
+    let all = explain(&case, "sf0", &[]).stdout;
+    assert!(all.contains(&page.stdout), "{all}");
+    let json = explain(&case, "sf0", &["--frame", "3", "--json"]);
+    assert_eq!((json.code, json.stderr.as_str()), (Some(0), ""));
+    let value: serde_json::Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(value["frames"][0]["frame"], 3);
+    assert_eq!(value["frames"][0]["copies"][0]["to"], "m3");
+    golden_texts.check(&golden().join("explain-frame.json"), &json.stdout);
+    golden_texts.finish();
+    let many: serde_json::Value = serde_json::from_str(&explain(&case, "sf0", &["--json"]).stdout).unwrap();
+    assert_eq!(many["frames"].as_array().map(Vec::len), Some(7));
+    assert_eq!(many["rules"][0]["decided"], 7);
+}
+
+#[test]
+fn what_cannot_be_explained_is_an_answer_of_no() {
+    let case = case("038-pf-block-on-a-link");
+    let capture = capture(&case, "sf1");
+    let capture = capture.to_str().unwrap();
+    let run = |port: &str, read: &str, more: &[&str]| {
+        let mut words = vec!["explain", "config.toml", "--port", port, "--read", read];
+        words.extend(more);
+        let ended = tapwright(&case.dir, &words);
+        (ended.code, ended.stderr)
+    };
+    let refused = |what: &str| (Some(1), what.to_owned());
+    assert_eq!(run("sf", capture, &[]), refused("--port sf: `sf` is no port\nhelp: did you mean `sf0`?\n"));
+    assert_eq!(
+        run("rest", capture, &[]),
+        refused("--port rest: no frames are judged there\nhelp: frames enter at sf0 and sf1\n")
+    );
+    let none = "no-such.pcap: cannot be opened: No such file or directory (os error 2)\n\
+                help: name a capture that can be read\n";
+    assert_eq!(run("sf0", "no-such.pcap", &[]), refused(none));
+    let few = format!("{capture} has no frame 9\nhelp: it has 3, counted from 1\n");
+    assert_eq!(run("sf1", capture, &["--frame", "9"]), refused(&few));
+    assert_eq!(run("sf1", capture, &["--frame", "0"]).0, Some(2));
+    let broken = Path::new(env!("CARGO_TARGET_TMPDIR")).join("explain-cut.pcap");
+    let octets = fs::read(capture).unwrap();
+    fs::write(&broken, &octets[..octets.len() - 1]).unwrap();
+    let (code, stderr) = run("sf1", broken.to_str().unwrap(), &[]);
+    assert!(code == Some(1) && stderr.ends_with("help: the frames before are explained\n"), "{stderr}");
+}
+
+#[test]
+fn rules_are_printed_as_they_are_meant_and_read_back() {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("check-rules");
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir_all(&dir).unwrap();
+    let files = |case: &&Case| {
+        let names = super::entries(&case.dir).into_iter();
+        names.filter(|path| path.extension().is_some_and(|end| end == "conf")).count()
+    };
+    for case in corpus::cases().unwrap().iter().filter(|case| files(case) == 1) {
+        let first = tapwright(&case.dir, &["check", "--rules", "config.toml"]);
+        assert_eq!(first.code, Some(0), "{}", case.name);
+        fs::write(dir.join("config.toml"), &case.config).unwrap();
+        fs::write(dir.join("pf.conf"), &first.stdout).unwrap();
+        let again = tapwright(&dir, &["check", "--rules", "config.toml"]);
+        assert_eq!((again.code, &again.stdout), (Some(0), &first.stdout), "{}", case.name);
+    }
+    let none = tapwright(&golden(), &["check", "--rules", "aggregator.toml"]);
+    assert_eq!((none.code, none.stdout.as_str()), (Some(0), ""));
+    assert_eq!(none.stderr, "no device names a file of pf rules\n");
+}
+
+#[test]
+fn listings_are_for_the_view_that_is_asked_for() {
+    let case = case("035-distributor-pf-dup-to");
+    let listing = |view: &str| tapwright(&case.dir, &["check", "--listing", "--view", view, "config.toml"]);
+    let (xdp, tc) = (listing("xdp"), listing("tc"));
+    assert_eq!((xdp.code, tc.code), (Some(0), Some(0)), "{}{}", xdp.stderr, tc.stderr);
+    assert!(xdp.stdout.contains("tw_in_0: xdp,") && tc.stdout.contains("tw_in_0: tc,"));
+}
