@@ -85,7 +85,7 @@ fn what_is_counted_in_rows_of_their_own_is_read_by_rule() {
     let line = text.lines().find(|line| line.contains("tw_tallies")).unwrap();
     let id = line.split(' ').nth(1).unwrap().parse().unwrap();
     let map = fake.map_by_id(id).unwrap();
-    let mut each = vec![0; 48];
+    let mut each = [0; 48];
     each[0] = 3;
     fake.map_update(map, &8u32.to_ne_bytes(), &each.repeat(2)).unwrap();
     let status = engine::status(&mut fake).unwrap();
@@ -129,6 +129,23 @@ nothing was changed
     assert_eq!(error.to_string(), expected);
     fake.restart();
     assert_eq!(before.difference(&fake.snapshot()), "");
+}
+
+#[test]
+fn more_cases_than_xdp_keeps_apart_take_tcx() {
+    let mut text = "[ports]\na = \"eth1\"\nb = \"eth2\"\n".to_owned();
+    let mut copies = String::new();
+    let mut fake = machine("ice");
+    for n in 0..7 {
+        let index = fake.add_card(&format!("mon{n}"), Card::physical("ice"));
+        fake.set_link_flags(index, sys::IFF_UP, 0).unwrap();
+        let _ = writeln!(text, "m{n} = \"mon{n}\"");
+        let _ = writeln!(copies, "[[device.copy]]\nmatch = \"port {}\"\nto = [\"m{n}\"]", 80 + n);
+    }
+    text.push_str("[[device]]\nname = \"steer\"\nkind = \"distributor\"\nlink = [\"a\", \"b\"]\n");
+    let (attach, why) = attached(&mut fake, &plan(&(text + &copies), ""));
+    assert_eq!(attach, "tcx");
+    assert!(why.starts_with("not xdp: a: ") && why.ends_with(" outcomes, XDP takes 64"), "{why}");
 }
 
 #[test]

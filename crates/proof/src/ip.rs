@@ -138,7 +138,7 @@ pub fn conversation(number: u16) -> Talk {
         0 => (format!("2001:db8::{high:x}:{low:x}"), "2001:db8:1::80".to_owned()),
         _ => (format!("10.{high}.{low}.9"), format!("192.0.2.{}", low % 200)),
     };
-    Talk::tcp(&client, 1024 + number % 50_000, &server, if number % 2 == 0 { 80 } else { 443 })
+    Talk::tcp(&client, 1024 + number % 50_000, &server, if number.is_multiple_of(2) { 80 } else { 443 })
 }
 
 #[cfg(test)]

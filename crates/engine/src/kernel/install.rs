@@ -30,9 +30,6 @@ const READY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Preference and handle of our filters in clsact: the first to run.
 const FILTER_FIRST: u16 = 1;
 
-/// Maps that one program may use (`MAX_USED_MAPS`).
-const MAPS_MAX: usize = 64;
-
 /// Everything that is decided before the first change.
 pub struct Prepared {
     chosen: Vec<Chosen>,
@@ -86,24 +83,14 @@ pub fn prepare(
     Ok(Prepared { chosen, wiring, emitted, has_tcx: machine.has_tcx(), saved, notes })
 }
 
-/// Why a plan has no programs under a wiring.
-enum Unfit {
-    /// They cannot be emitted.
-    Emit(EmitError),
-    /// A program would use more maps than the kernel lets it.
-    Maps { hook: Option<HookId>, maps: usize },
-}
-
 /// Emits the programs, and gives the wiring that they are for; where XDP was our own choice and cannot be emitted, by
 /// tcx instead.
 fn emit_or_fall_back(plan: &Plan, chosen: &mut [Chosen], seed: u64) -> Result<(Emitted, Wiring), Error> {
     let try_emit = |chosen: &[Chosen]| {
         let wiring = Wiring { seed, ..choose::wiring(plan, &super::engines(chosen)) };
-        let emitted = emit(plan, &wiring, Mode::Attach).map_err(Unfit::Emit)?;
-        refuse_too_many_maps(&emitted)?;
-        Ok((emitted, wiring))
+        emit(plan, &wiring, Mode::Attach).map(|emitted| (emitted, wiring))
     };
-    let error: Unfit = match try_emit(chosen) {
+    let error = match try_emit(chosen) {
         Ok(emitted) => return Ok(emitted),
         Err(error) => error,
     };
@@ -116,36 +103,13 @@ fn emit_or_fall_back(plan: &Plan, chosen: &mut [Chosen], seed: u64) -> Result<(E
         *choice = Chosen { engine: Engine::Tcx, why, ..choice.clone() };
         changed = true;
     }
-    let refused = |error: Unfit| Error::Refused(vec![refusal(plan, chosen, &error)]);
+    let refused = |error: EmitError| Error::Refused(vec![refusal(plan, chosen, &error)]);
     if changed { try_emit(chosen).map_err(refused) } else { Err(refused(error)) }
 }
 
-fn refuse_too_many_maps(emitted: &Emitted) -> Result<(), Unfit> {
-    for unit in &emitted.units {
-        let symbols = unit.program.symbols();
-        let maps = symbols.iter().filter(|symbol| matches!(symbol, Symbol::Map(_))).count();
-        if maps > MAPS_MAX {
-            let hook = match unit.part {
-                Part::Entry(hook) | Part::Hop(hook) | Part::Devmap(hook, _) => Some(hook),
-                Part::Guard(_) | Part::MonitorIn(_) | Part::Pass => None,
-            };
-            return Err(Unfit::Maps { hook, maps });
-        }
-    }
-    Ok(())
-}
-
 /// The hook that an error is about, and the error in words that name its port in the place of its number.
-fn told<'p>(plan: &'p Plan, error: &Unfit) -> (Option<&'p plan::plan::Hook>, String) {
-    let text = match error {
-        Unfit::Emit(error) => error.to_string(),
-        Unfit::Maps { hook: Some(hook), maps } => {
-            let hook = plan.hook(*hook);
-            let what = format!("what becomes of frames takes {maps} maps, and a program has {MAPS_MAX}");
-            return (Some(hook), format!("{}: {what}", plan.source_name(hook)));
-        }
-        Unfit::Maps { hook: None, maps } => format!("a program would use {maps} maps, and has {MAPS_MAX}"),
-    };
+fn told<'p>(plan: &'p Plan, error: &EmitError) -> (Option<&'p plan::plan::Hook>, String) {
+    let text = error.to_string();
     let of = |(id, hook): (HookId, &'p plan::plan::Hook)| {
         let rest = text.strip_prefix(&format!("hook {}: ", id.0))?;
         Some((Some(hook), format!("{}: {rest}", plan.source_name(hook))))
@@ -153,7 +117,7 @@ fn told<'p>(plan: &'p Plan, error: &Unfit) -> (Option<&'p plan::plan::Hook>, Str
     plan.hooks().find_map(of).unwrap_or((None, text.clone()))
 }
 
-fn refusal(plan: &Plan, chosen: &[Chosen], error: &Unfit) -> Refusal {
+fn refusal(plan: &Plan, chosen: &[Chosen], error: &EmitError) -> Refusal {
     let (hook, what) = told(plan, error);
     let xdp = |hook: &plan::plan::Hook| chosen[usize::from(hook.at.port.0)].engine == Engine::Xdp;
     match hook.filter(|hook| xdp(hook)).map(|hook| plan.port(hook.at.port)) {
