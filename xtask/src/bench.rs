@@ -1,4 +1,4 @@
-//! Runs the benchmarks: taps and their peers side by side, and `up` with many links.
+//! Runs the benchmarks: taps and their peers side by side, rules, and `up` with many links and many rules.
 
 use crate::machine;
 use crate::steps::{Outcome, Steps, cargo, command, run as run_command, target};

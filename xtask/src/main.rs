@@ -24,7 +24,7 @@ usage: cargo xtask COMMAND
   test             everything that must hold: format, lints, licences, tests, fuzzing, the lab (root on Debian)
   fuzz [SECONDS]   throws bytes at every parser, for so long each (8)
   lab              every scenario of the lab, with the release build (root)
-  bench [ARGS]     taps beside their peers, and `up` with many links (root on Debian, on a quiet machine)
+  bench [ARGS]     taps and rules beside their peers, `up` with many of either (root on Debian, a quiet machine)
   bless            rewrites the golden files (corpus, listings, help); review them as code
   check-data DIR   reads every capture below DIR and compares each packet with what tshark reads,
                    what expressions select with what tcpdump selects, and what the sensors of the book's
