@@ -79,14 +79,35 @@ enum Next {
 #[derive(Clone, Debug)]
 enum Asks {
     /// Octets of the frame at a fixed place are in a range.
-    Octets(Octets, (u32, u32)),
+    Octets(Octets, Span),
     /// A number is in a range.
-    Range(Value, (u32, u32)),
+    Range(Value, Span),
+    /// One of two numbers is in a range: which one it is would be hard to predict (`port 80`).
+    Either(Value, Value, Span),
     /// A number is in one of some ranges.
     Within(Value, Ranges),
     Compare(Value, Relation, Value),
     /// What is asked of the form itself.
     Other(Test),
+}
+
+/// Numbers from the first on, and how many more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Span {
+    first: u32,
+    more: u32,
+}
+
+impl Span {
+    /// Of the first and the last number.
+    fn of((first, last): (u32, u32)) -> Self {
+        Self { first, more: last.saturating_sub(first) }
+    }
+
+    #[inline]
+    fn contains(self, value: u32) -> bool {
+        value.wrapping_sub(self.first) <= self.more
+    }
 }
 
 /// `((octets & mask) << shift) + plus` of octets at a fixed place.
@@ -124,10 +145,13 @@ impl Graph {
             Test::Always => return yes,
             Test::Not(test) => return self.build(test, no, yes),
             Test::All(tests) => return tests.iter().rev().fold(yes, |yes, test| self.build(test, yes, no)),
-            Test::Any(tests) => return tests.iter().rev().fold(no, |no, test| self.build(test, yes, no)),
+            Test::Any(tests) => match either(tests) {
+                Some(asks) => asks,
+                None => return tests.iter().rev().fold(no, |no, test| self.build(test, yes, no)),
+            },
             Test::Within(number, ranges) => match (Value::of(number), ranges.ranges()) {
-                (Value::Octets(octets), [range]) => Asks::Octets(octets, *range),
-                (value, [range]) => Asks::Range(value, *range),
+                (Value::Octets(octets), [range]) => Asks::Octets(octets, Span::of(*range)),
+                (value, [range]) => Asks::Range(value, Span::of(*range)),
                 (value, _) => Asks::Within(value, ranges.clone()),
             },
             Test::Compare(left, relation, right) => {
@@ -163,6 +187,13 @@ impl Graph {
     }
 }
 
+/// Two numbers of which one must be in a range, where that is all that is asked.
+fn either(tests: &[Test]) -> Option<Asks> {
+    let [Test::Within(left, ranges), Test::Within(right, same)] = tests else { return None };
+    let [range] = ranges.ranges() else { return None };
+    (ranges == same).then(|| Asks::Either(Value::of(left), Value::of(right), Span::of(*range)))
+}
+
 impl Asks {
     /// `None` where the whole test ends.
     #[inline]
@@ -172,10 +203,18 @@ impl Asks {
             Err(Missing::Field) => Some(None),
             Err(Missing::Cut) => None,
         };
-        let inside = |value: u32, (first, last): (u32, u32)| first <= value && value <= last;
         Some(match self {
-            Self::Octets(octets, range) => inside(octets.of(subject.frame().data)?, *range),
-            Self::Range(value, range) => number(value)?.is_some_and(|value| inside(value, *range)),
+            Self::Octets(octets, span) => span.contains(octets.of(subject.frame().data)?),
+            Self::Range(value, span) => number(value)?.is_some_and(|value| span.contains(value)),
+            Self::Either(left, right, span) => {
+                let left = number(left)?.is_some_and(|value| span.contains(value));
+                match number(right) {
+                    Some(right) => left | right.is_some_and(|value| span.contains(value)),
+                    // It would not have been asked for.
+                    None if left => true,
+                    None => return None,
+                }
+            }
             Self::Within(value, ranges) => number(value)?.is_some_and(|value| ranges.contains(value)),
             Self::Compare(left, relation, right) => match (number(left)?, number(right)?) {
                 (Some(left), Some(right)) => relation.holds(left, right),
