@@ -14,7 +14,7 @@ use bpf::emit::{self, Emitted, Mode, RECORDED_OUTCOME};
 use bpf::interp::{Input, Machine, Skb};
 use bpf::layout::{Counter, Part, View, Wiring};
 use common::kernel::{Kernel, lengthen, sk_buff};
-use common::{expected, tc_returns, targets, untagged, verdict, xdp_wiring};
+use common::{expected, targets, tc_returns, untagged, verdict, xdp_wiring};
 use plan::arbitrary::{self, Random};
 use plan::plan::{HookId, Plan, PortId};
 use rules::form::{Action, CopyIndex, RuleId, Step, Test};

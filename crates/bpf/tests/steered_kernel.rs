@@ -138,7 +138,7 @@ fn the_kernel_agrees_in_the_xdp_view() {
     agree(View::Xdp);
 }
 
-/// Rules of which no two look alike, each with a copy of its own: they load, count in rows, and decide.
+/// Rules each with a copy of its own: they load, count in rows, and decide.
 #[test]
 fn thirty_thousand_rules_load_and_decide() {
     let mut random = Random::new(corpus::seed());

@@ -6,7 +6,7 @@
 //! All of it comes before the first clone.
 
 use plan::plan::{Hook, HookId, Pass, PortId};
-use rules::form::{CopyIndex, Handed, LoadSize, Method, Number, RuleSet, Ruled, RuleId, SpreadIndex, Test};
+use rules::form::{CopyIndex, Handed, LoadSize, Method, Number, RuleId, RuleSet, Ruled, SpreadIndex, Test};
 
 use super::chance::{self, Chooser};
 use super::frame::{self, FRAME, Looks, SAID, WAITING_MAX, WINDOW};
@@ -213,9 +213,8 @@ impl<'a> Judge<'a> {
         let memory = (chance || flow || by(Method::RoundRobin)).then(|| {
             stock.memory(&format!("what {source} remembers: draws, fragments forgotten, turns"), octets, 1)
         });
-        let fragments = flow.then(|| {
-            stock.memory(&format!("first fragments at {source}"), 16, rules::form::FRAGMENTS)
-        });
+        let fragments =
+            flow.then(|| stock.memory(&format!("first fragments at {source}"), 16, rules::form::FRAGMENTS));
         stock.memories.extend(memory.map(|memory| Remembers { hook: id, memory, fragments }));
         self.draws = memory.filter(|_| chance);
         for (index, spread) in (0u16..).zip(&program.spreads) {
@@ -383,12 +382,8 @@ impl<'a> Judge<'a> {
             asm.origin(Origin::Rule(asked.rule));
             self.test(asm, asked, SAID.saturating_add(at));
         }
-        let place = sets::Place {
-            fields: stack::FIELDS,
-            vlan: stack::VLAN,
-            draw: stack::DRAW,
-            scratch: stack::SETS,
-        };
+        let place =
+            sets::Place { fields: stack::FIELDS, vlan: stack::VLAN, draw: stack::DRAW, scratch: stack::SETS };
         for set in &self.sets {
             set.lowered.emit(asm, &place);
             asm.store(Size::Half, FRAME, set.winner, Reg::R0);

@@ -257,7 +257,12 @@ impl fmt::Display for EmitError {
                 write!(f, "hook {}: port {} is reached both directly and by the hop", hook.0, port.0)
             }
             Self::TooDeep { hook } => {
-                write!(f, "hook {}: a number is computed in more than {} steps at once", hook.0, frame::WAITING_MAX)
+                write!(
+                    f,
+                    "hook {}: a number is computed in more than {} steps at once",
+                    hook.0,
+                    frame::WAITING_MAX
+                )
             }
             Self::TooManySpreads { hook, spreads } => {
                 write!(f, "hook {}: {spreads} spreads are more than a hook keeps turns for", hook.0)
@@ -270,7 +275,11 @@ impl fmt::Display for EmitError {
                 write!(f, "hook {}: {instructions} instructions, the kernel takes {INSTRUCTIONS_MAX}", hook.0)
             }
             Self::TooManyJumps { hook, jumps } => {
-                write!(f, "hook {}: {jumps} decisions one after the other, the kernel takes {JUMPS_MAX}", hook.0)
+                write!(
+                    f,
+                    "hook {}: {jumps} decisions one after the other, the kernel takes {JUMPS_MAX}",
+                    hook.0
+                )
             }
             Self::Inner { hook } => {
                 write!(f, "hook {}: balancing by inner addresses cannot be done in the kernel", hook.0)
@@ -343,7 +352,14 @@ pub fn emit(plan: &Plan, wiring: &Wiring, mode: Mode) -> Result<Emitted, EmitErr
         }
     }
     units.push(Unit { part: Part::Pass, program: ports::pass()? });
-    Ok(Emitted { units, layout, outcomes, tables: stock.tables, chosen: stock.notes, memories: stock.memories })
+    Ok(Emitted {
+        units,
+        layout,
+        outcomes,
+        tables: stock.tables,
+        chosen: stock.notes,
+        memories: stock.memories,
+    })
 }
 
 fn refuse_dangling(plan: &Plan) -> Result<(), EmitError> {

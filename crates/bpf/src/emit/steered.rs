@@ -16,9 +16,7 @@ use super::judge::{Judge, Way};
 use super::outcome::{Outcome, intern, masks};
 use super::stock::Stock;
 use super::vlan::ranges;
-use super::{
-    CTX, Context, EmitError, OUTCOMES_MAX, XDP_ABORTED, assembler, stack, tc, vlan, xdp, xdp_md,
-};
+use super::{CTX, Context, EmitError, OUTCOMES_MAX, XDP_ABORTED, assembler, stack, tc, vlan, xdp, xdp_md};
 use crate::asm::{Alu, Assembler, Cond, Kind, Origin, Program, Reg, Size};
 use crate::layout::{Counter, Part, Rows, Target, block_rules, copy_port, passes_to};
 
@@ -237,9 +235,7 @@ impl<'a> Codes<'a> {
             match step.then {
                 Action::Copy(copy) => {
                     let acts = match (&step.when, judge.said(at)) {
-                        (_, Some(said)) => {
-                            value(&|of| *of == Of::Test(said.test)) == u32::from(said.word)
-                        }
+                        (_, Some(said)) => value(&|of| *of == Of::Test(said.test)) == u32::from(said.word),
                         (Test::Vlan(set), None) => {
                             let bit = self.sets.iter().position(|known| *known == set).unwrap_or(0);
                             value(&|of| *of == Of::Vlans) >> bit & 1 == 1
@@ -272,7 +268,9 @@ impl<'a> Codes<'a> {
         wanted: impl Fn(&Of) -> Option<&Vec<PortId>>,
     ) -> Option<PortId> {
         let digits = self.digits.iter().zip(values);
-        digits.filter_map(|(digit, value)| Some((wanted(&digit.of)?, value))).find_map(|(ports, value)| chosen(ports, *value))
+        digits
+            .filter_map(|(digit, value)| Some((wanted(&digit.of)?, value)))
+            .find_map(|(ports, value)| chosen(ports, *value))
     }
 
     fn stride(&self, of: impl Fn(&Of) -> bool) -> Option<u32> {

@@ -113,7 +113,12 @@ fn trie(table: &AddressTable, version: u8, stock: &mut Stock) -> Option<TableId>
         return None;
     }
     let id = stock.number();
-    stock.notes.push(format!("table_{}: IPv{version} of <{}>, {} networks", id.0, table.name(), entries.len()));
+    stock.notes.push(format!(
+        "table_{}: IPv{version} of <{}>, {} networks",
+        id.0,
+        table.name(),
+        entries.len()
+    ));
     let key_size = if version == 4 { 8 } else { 20 };
     let kind = TableKind::Lpm;
     stock.tables.push(Table { id, kind, key_size, value_size: 4, entries, writable: false, per_cpu: false });

@@ -3,10 +3,10 @@
 use plan::plan::{Direction, Hook, HookId, Pass};
 use rules::form::{Action, CopyIndex, Program as Decision, Step, Test};
 
-use super::{BYTES, CTX, Context, EmitError, FRAMES, Mode, OUR_MARK, TC_NEXT, TC_SHOT, TC_STOLEN};
 use super::hand::{self, Hand};
 use super::judge::Judge;
 use super::stock::Stock;
+use super::{BYTES, CTX, Context, EmitError, FRAMES, Mode, OUR_MARK, TC_NEXT, TC_SHOT, TC_STOLEN};
 use super::{assembler, copies, measure, skb, stack, vlan};
 use crate::asm::{Assembler, Cond, Helper, Kind, Origin, Program, Reg, Size};
 use crate::layout::{Counter, Part, Rows, asked, block_rules, copy_port, passes_to};

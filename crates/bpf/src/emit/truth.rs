@@ -5,9 +5,7 @@
 
 use std::net::IpAddr;
 
-use rules::form::{
-    Addresses, CHAIN_MAX, Chain, End, LoadSize, Network, Number, Ranges, Relation, Test,
-};
+use rules::form::{Addresses, CHAIN_MAX, Chain, End, LoadSize, Network, Number, Ranges, Relation, Test};
 
 use super::frame::{CHAIN_AT, CHAIN_NEXT, CHAIN_OCTETS, FRAME, lookup};
 use super::number::{Folded, Reckoner, VALUE, folded, has_field};

@@ -8,8 +8,8 @@ pub mod steering;
 
 use std::collections::BTreeMap;
 
-use bpf::emit::{self, EmitError, Mode};
 use bpf::asm::MapRef;
+use bpf::emit::{self, EmitError, Mode};
 use bpf::layout::{Counter, Layout, Part, Place, Target, View, Wiring};
 use plan::arbitrary::{self, Random};
 use plan::eval::{Fate, State, Time, Verdict, eval};

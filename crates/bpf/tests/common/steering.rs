@@ -1,13 +1,13 @@
 //! Plans whose programs look at more than VLANs, frames that they tell apart, and what `eval` says of them.
 
+use bpf::emit::Emitted;
+use bpf::tables::TableId;
 use plan::arbitrary::{self, Random};
 use plan::eval::{State, Time, Verdict, eval};
 use plan::plan::{HookId, Plan};
-use bpf::emit::Emitted;
-use bpf::tables::TableId;
 use rules::form::{
-    Action, Addresses, CopyIndex, End, Field, Handed, LoadSize, Memory, Network, Number, Operator, Program,
-    Ranges, Relation, RuleSet, Ruled, Ruling, Spread, Step, Test,
+    Action, Addresses, CopyIndex, End, Handed, LoadSize, Memory, Network, Number, Operator, Program, Ranges,
+    Relation, RuleSet, Ruled, Ruling, Spread, Step, Test,
 };
 use wire::Frame;
 
@@ -71,25 +71,16 @@ pub fn aggregator() -> Plan {
     plan::compile("config.toml", config).unwrap().0
 }
 
-/// Gives the first hook a set of so many rules, no two alike, each with a copy of its own.
+/// Gives the first hook a set of so many rules, a network each, and each with a copy of its own.
 pub fn many_rules(plan: &mut Plan, random: &mut Random, count: u16) -> u16 {
     let copy = plan.hooks[0].copies[0];
-    let word = |random: &mut Random| u32::try_from(random.bits() >> 32).unwrap();
-    let within = |field, first: u32, last: u32| Test::Within(Number::Field(field), Ranges::new([(first, last)]));
     let ruling = |random: &mut Random, at: u16| {
-        let network = |random: &mut Random| {
-            let len = u8::try_from(random.below(20)).unwrap();
-            Addresses::Network(Network::new(std::net::Ipv4Addr::from(word(random)).into(), len).unwrap())
-        };
-        let port = |random: &mut Random| word(random) & 0xffff;
-        let ports = [port(random), port(random)];
-        let tests = vec![
-            Test::Address(End::Source, network(random)),
-            within(Field::DestinationPort, ports[0].min(ports[1]), ports[0].max(ports[1])),
-        ];
+        let len = u8::try_from(8 + random.below(25)).unwrap();
+        let address = 0x0a00_0000 | u32::try_from(random.bits() >> 40).unwrap();
+        let network = Network::new(std::net::Ipv4Addr::from(address).into(), len).unwrap();
         Ruling {
             rule: copy.rule,
-            when: Test::All(tests),
+            when: Test::Address(End::Destination, Addresses::Network(network)),
             tagged: None,
             chance: None,
             quick: false,
