@@ -1,8 +1,8 @@
 //! Advice about pf rules: those that never decide, those that speak of no frame, and what the parser remarked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use rules::form::Test;
+use rules::form::{Field, Number, Test};
 use rules::pf::{Action, Remark, Rule};
 
 use super::Advice;
@@ -81,8 +81,9 @@ fn useless(file: &RuleFile, sets: &[(HookId, &Worded)]) -> Vec<Advice> {
     for (index, rule) in rules.iter().enumerate() {
         fates.entry(rule.line).or_insert((index, Fate::default()));
     }
-    let tests: Vec<Vec<Test>> = match rules.len() <= SEARCHED_MAX {
-        true => rules.iter().map(conjuncts).collect(),
+    let mut numbers = BTreeMap::new();
+    let tests: Vec<Vec<usize>> = match rules.len() <= SEARCHED_MAX {
+        true => rules.iter().map(|rule| conjuncts(rule, &mut numbers)).collect(),
         false => Vec::new(),
     };
     for (_, set) in sets {
@@ -116,18 +117,18 @@ fn useless(file: &RuleFile, sets: &[(HookId, &Worded)]) -> Vec<Advice> {
 /// Finds, among the rules of one set, those for which others leave no frame.
 fn look_through(
     rules: &[Rule],
-    tests: &[Vec<Test>],
+    tests: &[Vec<usize>],
     set: &[usize],
     fates: &mut BTreeMap<u32, (usize, Fate)>,
 ) {
     let plain = |rule: &Rule| rule.tagged.is_none() && rule.chance.is_none();
     // By test: the first rule that takes all such frames, and the last that decides about them.
-    let mut takers: BTreeMap<Vec<&Test>, (Option<usize>, Option<usize>)> = BTreeMap::new();
+    let mut takers: HashMap<Vec<usize>, (Option<usize>, Option<usize>)> = HashMap::new();
     for (place, index) in set.iter().enumerate() {
         let Some(tests) = tests.get(*index) else { continue };
         let rule = &rules[*index];
         if plain(rule) {
-            let (first, last) = takers.entry(tests.iter().collect()).or_default();
+            let (first, last) = takers.entry(tests.clone()).or_default();
             if rule.quick {
                 first.get_or_insert(place);
             }
@@ -162,28 +163,125 @@ fn look_through(
     }
 }
 
-/// The tests of a rule, all of which must hold, in order.
-fn conjuncts(rule: &Rule) -> Vec<Test> {
-    let mut tests = match rule.test() {
+/// The tests of a rule, all of which must hold, as numbers in order: equal tests have equal numbers.
+fn conjuncts(rule: &Rule, numbers: &mut BTreeMap<Test, usize>) -> Vec<usize> {
+    let tests = match rule.test() {
         Test::All(tests) => tests,
         Test::Always => Vec::new(),
         other => vec![other],
     };
+    let number = |test| {
+        let next = numbers.len();
+        *numbers.entry(test).or_insert(next)
+    };
+    let mut tests: Vec<usize> = tests.into_iter().filter(|test| !any_version(test)).map(number).collect();
     tests.sort_unstable();
     tests.dedup();
     tests
 }
 
+/// Rules are tried on nothing but IP.
+fn any_version(test: &Test) -> bool {
+    match test {
+        Test::Within(Number::Field(Field::Version), versions) => versions.contains(4) && versions.contains(6),
+        _ => false,
+    }
+}
+
 /// The tests themselves, and some with less in them: what holds for at least the same frames.
-fn wider(tests: &[Test]) -> Vec<Vec<&Test>> {
-    let whole: Vec<&Test> = tests.iter().collect();
+fn wider(tests: &[usize]) -> Vec<Vec<usize>> {
     let without = |left_out: usize| {
-        let rest = whole.iter().enumerate().filter(move |(index, _)| *index != left_out);
+        let rest = tests.iter().enumerate().filter(move |(index, _)| *index != left_out);
         rest.map(|(_, test)| *test).collect::<Vec<_>>()
     };
-    let mut wider: Vec<Vec<&Test>> = (0..whole.len()).map(without).collect();
-    wider.extend(whole.iter().map(|test| vec![*test]));
+    let mut wider: Vec<Vec<usize>> = (0..tests.len()).map(without).collect();
+    wider.extend(tests.iter().map(|test| vec![*test]));
     wider.push(Vec::new());
-    wider.push(whole);
+    wider.push(tests.to_vec());
     wider
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::compile_with;
+
+    const LINK: &str = "link = ['a', 'b']";
+
+    fn advice(source: &str, rules: &str) -> String {
+        let config = format!(
+            "[ports]\na = 'e1'\nb = 'e2'\nm = 'e3'\n[[device]]\nname = 'd'\nkind = 'distributor'\n\
+             rules = 'pf'\n{source}\n"
+        );
+        let files = |_: &str| Ok(rules.to_owned());
+        let compiled = compile_with("f", &config, &files).unwrap_or_else(|problems| panic!("{problems}"));
+        compiled.advice.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn nothing_is_said_of_rules_that_all_decide() {
+        let rules = "pass in dup-to m\npass in proto tcp dup-to m\npass in quick proto tcp to port 80\n\
+                     pass in on a proto udp dup-to m\nblock in on b from 10.0.0.1\n";
+        assert_eq!(advice(LINK, rules), "");
+    }
+
+    #[test]
+    fn a_rule_behind_a_wider_quick_one() {
+        let rules =
+            "pass in quick proto tcp dup-to m\nblock in proto tcp to port 80\npass in proto udp dup-to m\n";
+        assert_eq!(
+            advice(LINK, rules),
+            "pf:2:1: advice: this rule never decides: the rule of line 1 is quick, and leaves no frame for it\n\
+             help: move it up, or remove it\n"
+        );
+    }
+
+    #[test]
+    fn a_rule_in_front_of_a_wider_one() {
+        let rules = "block in on a proto tcp to port 80\npass in dup-to m\n";
+        assert_eq!(
+            advice(LINK, rules),
+            "pf:1:1: advice: this rule never decides: the rule of line 2 matches the same frames, and the last \
+             one that matches decides\n\
+             help: write `quick` here, or move it behind that one\n"
+        );
+        // Tags outlive what a later rule decides, chance may spare a frame, and another port is another place.
+        for rules in [
+            "pass in proto tcp tag T\npass in dup-to m\npass in tagged T\n",
+            "block in proto tcp to port 80\npass in dup-to m probability 10%\n",
+            "block in on a proto tcp\npass in on b dup-to m\n",
+            "block in quick proto tcp to port 80\npass in dup-to m\n",
+        ] {
+            assert_eq!(advice(LINK, rules), "", "{rules}");
+        }
+    }
+
+    #[test]
+    fn one_rule_of_a_list_that_decides_is_enough() {
+        let rules = "pass in proto { tcp udp } dup-to m\nblock in proto udp\n";
+        assert_eq!(advice(LINK, rules), "");
+        let rules = "pass in proto { tcp udp } dup-to m\nblock in\n";
+        assert!(advice(LINK, rules).starts_with("pf:1:1: advice: this rule never decides"));
+    }
+
+    #[test]
+    fn rules_for_frames_that_never_come_and_blocks_that_stop_none() {
+        let rules = "pass in on a dup-to m\npass out on a\nblock in on b\n";
+        assert_eq!(
+            advice("spans = ['a', 'b']", rules),
+            "pf:2:1: advice: this rule never decides: no frame of the devices that use this file goes that way \
+             there\n\
+             help: frames of a SPAN port are `in`, unless `directions` of the device says more\n\
+             pf:3:1: advice: this `block` stops no frame, and only keeps copies from being made: `b` is a SPAN \
+             port, which passes nothing on\n\
+             help: write `pass` without `dup-to`, or use rules with `block` on a link\n"
+        );
+    }
+
+    #[test]
+    fn of_many_rules_that_never_decide_some_are_shown() {
+        let lines: String = (1..=40).map(|port| format!("pass in proto tcp to port {port}\n")).collect();
+        let said = advice(LINK, &format!("{lines}pass in dup-to m\n"));
+        assert_eq!(said.matches("advice:").count(), super::USELESS_MAX);
+        assert!(said.contains("never decides, and neither do 20 more"), "{said}");
+    }
 }

@@ -264,21 +264,20 @@ impl<'a> Expander<'a, '_> {
             crossing.concerns(rule, meant)
         };
         // Lines are numbered in the order of the file, whichever place they are for.
+        let mut lines = Vec::with_capacity(parsed.rules.len());
         for rule in &parsed.rules {
-            if crossings.iter().any(|crossing| concerned(crossing, rule))
-                && self.line_rule(file, rule).is_none()
-            {
+            let has_frames = crossings.iter().any(|crossing| concerned(crossing, rule));
+            let line = if has_frames { self.line_rule(file, rule) } else { None };
+            if has_frames && line.is_none() {
                 return;
             }
+            lines.push(line);
         }
         for crossing in crossings {
             let mut set = NewSet { rulings: Vec::new(), tags: parsed.tags.clone() };
             let mut worded = Vec::new();
-            for (rule, index) in parsed.rules.iter().zip(0u32..) {
-                if !concerned(crossing, rule) {
-                    continue;
-                }
-                let Some(line) = self.line_rule(file, rule) else { return };
+            for ((rule, line), index) in parsed.rules.iter().zip(&lines).zip(0u32..) {
+                let Some(line) = line.filter(|_| concerned(crossing, rule)) else { continue };
                 let to = rule.dup_to.as_ref().map_or(&To::Nobody, |pool| &targets[&Arc::as_ptr(pool)]);
                 set.rulings.push(ruling(&tags, (line, rule), selected(selector, rule.test()), to));
                 worded.push(index);
