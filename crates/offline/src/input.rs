@@ -15,7 +15,7 @@ use wire::{Frame, LinkType};
 
 /// Octets that are read at once. Small enough that a piece stays in the cache while it is parsed and
 /// copied, large enough that system calls do not count.
-const PIECE: usize = 256 << 10;
+const PIECE: usize = 128 << 10;
 
 /// Where the octets of a capture come from.
 pub enum Source {
