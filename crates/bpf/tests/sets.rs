@@ -154,3 +154,85 @@ fn row(name: &str, set: &RuleSet, base: u32) -> u32 {
     }
     mean
 }
+
+/// The interpreted instructions of the dearest of some frames.
+fn steps(set: &RuleSet) -> usize {
+    let lowered = lowered(set);
+    let program = harness(&lowered);
+    let mut machine = Machine { step_limit: 10_000_000, ..Machine::default() };
+    machine.hold(lowered.tables());
+    let mut random = Random::new(3);
+    let mut frame = || packet(&Frame::ethernet(&rows::frame(&mut random)).unwrap(), 0);
+    let runs = (0..60).map(|_| machine.run(&program, Input::Xdp(frame())).unwrap().steps);
+    runs.max().unwrap()
+}
+
+#[test]
+fn what_a_frame_costs_does_not_grow_with_the_rules() {
+    for kind in [rows::Kind::FiveTuples, rows::Kind::Networks] {
+        let (few, many) = (steps(&rows::set(kind, 100)), steps(&rows::set(kind, 5000)));
+        assert!(
+            few < 100 && many <= few + 20,
+            "{kind:?}: {few} instructions, {many} with 50 times the rules"
+        );
+    }
+    // Bitmaps: as many words are looked at as hold a rule that passes in the summaries.
+    let (few, many) =
+        (steps(&rows::set(rows::Kind::Arbitrary, 100)), steps(&rows::set(rows::Kind::Arbitrary, 1000)));
+    assert!(many < 3 * few && many < 700, "{few} instructions, {many} with ten times the rules");
+}
+
+/// How the first line of the description counts the rules.
+fn counted(set: &RuleSet) -> String {
+    lowered(set).describe().remove(0)
+}
+
+#[test]
+fn sets_tell_how_they_are_found() {
+    use rows::{Kind, set};
+    let cases = [
+        (Kind::FiveTuples, 5, "5 rules: 5 compared one by one"),
+        (Kind::FiveTuples, 2000, "2,000 rules: 2,000 by exact fields"),
+        (Kind::Networks, 2000, "2,000 rules: 2,000 by network"),
+        (Kind::Odd, 60, "60 rules: 60 compared one by one"),
+        (Kind::Tagged, 60, "60 rules: compared one by one in their order, since some look at tags"),
+    ];
+    for (kind, size, want) in cases {
+        assert_eq!(counted(&set(kind, size)), want);
+    }
+    assert_eq!(counted(&RuleSet::default()), "0 rules: none can decide");
+}
+
+/// Lowers and loads a set and runs some frames.
+fn loads(kind: rows::Kind, size: usize) {
+    let set = rows::set(kind, size);
+    let lowered = lowered(&set);
+    let program = harness(&lowered);
+    let mut kernel = Loaded::new(&lowered, &program);
+    let mut random = Random::new(11);
+    for number in 0..5 {
+        let data = rows::frame(&mut random);
+        let frame = Frame::ethernet(&data).unwrap();
+        assert_eq!(kernel.run(&packet(&frame, 0)), expected(&set, &frame, 0), "{kind:?}, frame {number}");
+    }
+}
+
+#[test]
+fn seven_thousand_rules_that_can_only_be_compared_load() {
+    loads(rows::Kind::Odd, 7000);
+}
+
+#[test]
+fn thirty_thousand_rules_with_tags_load() {
+    loads(rows::Kind::Tagged, 30_000);
+}
+
+#[test]
+fn thirty_thousand_boxes_load() {
+    loads(rows::Kind::Arbitrary, 30_000);
+}
+
+#[test]
+fn as_many_tuples_as_a_set_has_rules_load() {
+    loads(rows::Kind::FiveTuples, 65_535);
+}

@@ -28,6 +28,9 @@ const GROUP_LEAST_BESIDE: usize = 256;
 /// The most rules that are compared one by one where they need not be.
 const LINE_MOST: usize = 48;
 
+/// The fewest rules of which bitmaps are made.
+const BITMAPS_LEAST: usize = 32;
+
 /// Rules by rank.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Ranked {
@@ -263,24 +266,31 @@ impl Chosen {
         groups
     }
 
+    /// Makes bitmaps of the rest. Where they would be too large they are made of each half: half the rules
+    /// have half the classes, of half the size.
     fn bitmaps(&mut self, addressed: &Addressed) {
-        let mut aside = Vec::new();
-        while !self.rest.is_empty() {
-            match vectors::make(&self.rest, addressed, &mut self.next_table) {
+        let mut open = vec![std::mem::take(&mut self.rest)];
+        while let Some(mut rules) = open.pop() {
+            if rules.len() < BITMAPS_LEAST {
+                self.rest.append(&mut rules);
+                continue;
+            }
+            match vectors::make(&rules, addressed, &mut self.next_table) {
                 Made::Vectors(vectors, tables) => {
-                    let rules = std::mem::take(&mut self.rest);
                     self.add(Group { way: Way::Vectors(vectors), tables, rules });
                 }
                 Made::Without(dimension) => {
-                    let (without, limited) = std::mem::take(&mut self.rest)
-                        .into_iter()
-                        .partition(|pooled| pooled.limits.of(dimension).is_none());
-                    self.rest = without;
-                    aside.extend(limited);
+                    let (without, limited): (Vec<_>, Vec<_>) =
+                        rules.into_iter().partition(|pooled| pooled.limits.of(dimension).is_none());
+                    self.rest.extend(limited);
+                    open.push(without);
                 }
-                Made::TooLarge => break,
+                Made::TooLarge => {
+                    let lower = rules.split_off(rules.len() / 2);
+                    // The higher ranks come first.
+                    open.extend([lower, rules]);
+                }
             }
         }
-        self.rest.extend(aside);
     }
 }

@@ -18,6 +18,8 @@ pub(super) mod scratch {
     pub(in crate::sets) const BEST: i16 = 4;
     /// The tag of the frame: 4 octets.
     pub(in crate::sets) const TAG: i16 = 12;
+    /// Whether a quick rule has matched: 4 octets.
+    pub(in crate::sets) const STOPPED: i16 = 84;
     /// What is known of the source address, and of the destination address: for 64 tables each.
     pub(in crate::sets) const KNOWN: i16 = 16;
     /// A key: 48 octets.
@@ -25,7 +27,7 @@ pub(super) mod scratch {
     /// Where the bitmaps of up to five axes lie, 8 octets each. Not needed while tests are compared.
     pub(in crate::sets) const AXES: i16 = 80;
     /// Nested tests: 8 octets for each level.
-    pub(in crate::sets) const NESTED: i16 = 80;
+    pub(in crate::sets) const NESTED: i16 = 88;
     /// All of it.
     pub(in crate::sets) const OCTETS: i16 = 160;
 }

@@ -24,8 +24,8 @@ use super::pool::Pooled;
 use crate::asm::{Alu, Cond, Label, Reg, Size, Src};
 use crate::tables::{Table, TableId};
 
-/// The most octets of a block.
-const BLOCK_MAX: usize = 48 << 20;
+/// The most octets of the bitmaps of a block. Some thousands of rules of which no two are alike take as much.
+const BLOCK_MAX: usize = 16 << 20;
 /// The most classes of small dimensions together.
 const COMBINED_MAX: usize = 1 << 14;
 
