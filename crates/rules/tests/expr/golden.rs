@@ -12,7 +12,7 @@ use super::listing::listing;
 
 fn check(name: &str, mut outcome: impl FnMut(&str, LinkType) -> String) -> usize {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/expr").join(name);
-    let text = std::fs::read_to_string(&path).unwrap();
+    let text = std::fs::read_to_string(&path).expect("golden files are part of the sources");
     let (mut written, mut count) = (String::new(), 0);
     for line in text.lines() {
         let Some(expression) = line.strip_prefix('>') else {
@@ -25,7 +25,9 @@ fn check(name: &str, mut outcome: impl FnMut(&str, LinkType) -> String) -> usize
         let expression = expression.strip_prefix(' ').unwrap_or(expression);
         let typed = expression.strip_prefix('[').and_then(|rest| rest.split_once("] "));
         let (link_type, expression) = match typed {
-            Some((number, rest)) => (LinkType(number.parse().unwrap()), rest),
+            Some((number, rest)) => {
+                (LinkType(number.parse().expect("a golden line begins with the number of a link type")), rest)
+            }
             None => (LinkType::ETHERNET, expression),
         };
         let _ = writeln!(written, "{line}\n{}", outcome(expression, link_type));

@@ -10,7 +10,7 @@ use wire::{Frame, LinkType};
 fn passes(expression: &str, data: &[u8]) -> bool {
     let test =
         expr::parse(expression, LinkType::ETHERNET).unwrap_or_else(|flaws| panic!("{expression}: {flaws:?}"));
-    test.holds(&Frame::ethernet(data).unwrap())
+    test.holds(&Frame::ethernet(data).expect("a frame made by a test is short"))
 }
 
 /// An IPv4 packet: protocol, fragment offset in units of 8 octets, source, ports.
