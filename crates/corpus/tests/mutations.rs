@@ -132,8 +132,11 @@ fn limits_are_refused_one_above_and_taken_at() {
             "[ports]\n{ports}[[device]]\nname='a'\nkind='link-aggregator'\nspans=['{spans}']\nmonitors=['{monitors}']\n"
         )
     };
-    assert!(plan::compile("f", &aggregate(512, 256)).is_ok(), "131072 copies");
-    assert_eq!(first_problem(&aggregate(512, 257)), "more than 131072 copies");
+    assert!(plan::compile("f", &aggregate(257, 255)).is_ok(), "65535 copies");
+    assert_eq!(
+        first_problem(&aggregate(256, 256)),
+        "more than 65535 copies of devices and of [[device.copy]]"
+    );
     assert_eq!(first_problem(&"#".repeat((1 << 20) + 1)), "a config of 1048577 octets, more than 1048576");
 }
 

@@ -9,6 +9,7 @@ use rules::pf::{self, Parsed};
 
 use crate::config::Drafts;
 use crate::problem::{Report, shown};
+use crate::text::{ENTRIES_MAX, TABLES_MAX};
 
 /// Hands over the text of a file, named relative to the config's folder or absolute, or says why it cannot
 /// be had.
@@ -69,6 +70,13 @@ pub(crate) fn load(config: &str, drafts: &Drafts, files: &Files<'_>, report: &mu
             }
         };
         read.files.insert(name.value.clone(), file);
+        let tables = || read.files.values().flatten().flat_map(|file| &file.parsed.tables);
+        let entries: usize = tables().map(|table| table.entries().count()).sum();
+        if tables().count() > TABLES_MAX || entries > ENTRIES_MAX {
+            let what = format!("more than {TABLES_MAX} tables, or {ENTRIES_MAX} entries in them");
+            report.add(name.span.clone(), what, "divide the config between machines or network namespaces");
+            break;
+        }
     }
     read
 }

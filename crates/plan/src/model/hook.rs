@@ -8,7 +8,7 @@ use rules::form::{
     Test, sink_key,
 };
 
-use super::{Balance, Model, narrow};
+use super::{Balance, Model, Size, narrow};
 use crate::plan::{Copy, Hook, Pass, Point, PortId, Role, SinkId};
 
 /// To whom a copy goes.
@@ -81,6 +81,10 @@ pub(super) struct Judging {
     copies: BTreeMap<(RuleId, PortId), usize>,
     /// Where each balance of a rule stands in the program's table.
     spreads: BTreeMap<(RuleId, Balance), usize>,
+    /// Rules of all sets.
+    rulings: usize,
+    /// Weights of all balances.
+    weights: usize,
 }
 
 impl Judging {
@@ -90,6 +94,7 @@ impl Judging {
     }
 
     pub(super) fn add_set(&mut self, set: NewSet) {
+        self.rulings += set.rulings.len();
         for ruling in &set.rulings {
             if let Ruling::Pass(to) = &ruling.verdict {
                 self.note(ruling.rule, to);
@@ -104,12 +109,14 @@ impl Judging {
         self.steps.iter().find(same).map(|(rule, ..)| *rule)
     }
 
-    pub(super) fn copies(&self) -> usize {
-        self.copies.len()
-    }
-
-    pub(super) fn spreads(&self) -> usize {
-        self.spreads.len()
+    pub(super) fn size(&self) -> Size {
+        Size {
+            copies: self.copies.len(),
+            steps: self.steps.len(),
+            rulings: self.rulings,
+            spreads: self.spreads.len(),
+            weights: self.weights,
+        }
     }
 
     /// Every rule that has a part in it, some more than once.
@@ -125,7 +132,10 @@ impl Judging {
         }
         if let To::OneOf(balance) = to {
             let next = self.spreads.len();
-            self.spreads.entry((rule, balance.clone())).or_insert(next);
+            self.spreads.entry((rule, balance.clone())).or_insert_with(|| {
+                self.weights += balance.weights();
+                next
+            });
         }
     }
 }

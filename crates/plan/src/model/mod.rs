@@ -13,6 +13,7 @@ use wire::{LinkType, Vlan};
 
 use crate::names;
 use crate::plan::{Attach, Direction, Plan, Point, Port, PortId, Queue, Role, Rule, Sink, SinkId};
+use crate::text::{RULES_MAX as RULINGS_MAX, STEPS_MAX, WEIGHTS_MAX};
 
 use hook::Judging;
 pub use hook::{NewRuling, NewSet, Ruling, To};
@@ -160,6 +161,10 @@ impl Balance {
     fn ports(&self) -> impl Iterator<Item = PortId> + '_ {
         self.choices.iter().map(|(port, _)| *port)
     }
+
+    fn weights(&self) -> usize {
+        self.choices.iter().map(|(_, weight)| usize::from(*weight)).sum()
+    }
 }
 
 /// A port with the role it was given, and the rule that gave it.
@@ -179,10 +184,19 @@ pub struct Model {
     peers: BTreeMap<PortId, PortId>,
     /// What is done at each point.
     judged: BTreeMap<Point, Judging>,
-    /// Copies at all points.
+    /// How much that is, at all points together.
+    size: Size,
+}
+
+/// What of a plan is bounded, so that its text reads back.
+#[derive(Clone, Copy, Default)]
+struct Size {
     copies: usize,
-    /// Balances at all points.
+    steps: usize,
+    rulings: usize,
     spreads: usize,
+    /// Weights of all spreads together.
+    weights: usize,
 }
 
 impl Model {
@@ -351,18 +365,37 @@ impl Model {
     /// Changes what is done at a point, and counts what that adds.
     fn count(&mut self, point: Point, change: impl FnOnce(&mut Judging)) -> Result<(), Nonsense> {
         let there = self.judged.entry(point).or_default();
-        let (copies, spreads) = (there.copies(), there.spreads());
+        let before = there.size();
         change(there);
-        self.copies += there.copies() - copies;
-        self.spreads += there.spreads() - spreads;
-        if there.copies() > HOOK_COPIES_MAX {
-            return Err(Nonsense::TooMany { what: "copies of one source", most: HOOK_COPIES_MAX });
+        let after = there.size();
+        let too_many = |what, most| Err(Nonsense::TooMany { what, most });
+        if after.copies > HOOK_COPIES_MAX {
+            return too_many("copies of one source", HOOK_COPIES_MAX);
         }
-        if self.copies > COPIES_MAX {
-            return Err(Nonsense::TooMany { what: "copies", most: COPIES_MAX });
-        }
-        if self.spreads > SPREADS_MAX {
-            return Err(Nonsense::TooMany { what: "ways of balancing", most: SPREADS_MAX });
+        let size = &mut self.size;
+        for (sum, before, after, what, most) in [
+            (&mut size.copies, before.copies, after.copies, "copies", COPIES_MAX),
+            (
+                &mut size.steps,
+                before.steps,
+                after.steps,
+                "copies of devices and of [[device.copy]]",
+                STEPS_MAX,
+            ),
+            (&mut size.rulings, before.rulings, after.rulings, "rules, counted by source", RULINGS_MAX),
+            (&mut size.spreads, before.spreads, after.spreads, "ways of balancing", SPREADS_MAX),
+            (
+                &mut size.weights,
+                before.weights,
+                after.weights,
+                "weights in all ways of balancing",
+                WEIGHTS_MAX,
+            ),
+        ] {
+            *sum += after - before;
+            if *sum > most {
+                return too_many(what, most);
+            }
         }
         Ok(())
     }
