@@ -110,8 +110,8 @@ fn what_a_set_costs() {
     let empty = RuleSet::default();
     let base = row("none", &empty, 0);
     for kind in [Kind::FiveTuples, Kind::Networks, Kind::Arbitrary, Kind::Odd, Kind::Tagged] {
-        for size in [1, 10, 48, 100, 300, 1000, 3000, 10_000, 30_000] {
-            if matches!(kind, Kind::Odd | Kind::Tagged) && size > 10_000 {
+        for size in [1, 10, 100, 1000, 10_000] {
+            if matches!(kind, Kind::Odd | Kind::Tagged) && size > 1000 {
                 continue;
             }
             row(&format!("{kind:?}"), &rows::set(kind, size), base);
