@@ -5,14 +5,13 @@
 mod common;
 
 use bpf::asm::Symbol;
-use bpf::emit::{self, EmitError, Emitted, Mode, OUR_MARK};
+use bpf::emit::{self, Emitted, Mode, OUR_MARK};
 use bpf::interp::{Effect, Input, Machine, Run, Skb};
 use bpf::layout::{Counter, Part, Place, Target, View, Wiring};
 use common::{copy_port, expected, named, untagged, verdict, xdp_wiring};
 use plan::arbitrary::{self, Random};
 use plan::eval::{Fate, Verdict};
 use plan::plan::{HookId, Plan, PortId};
-use rules::form::Spread;
 
 const PAIRS: usize = 100_000;
 const FRAMES: usize = 70;
@@ -202,13 +201,6 @@ fn eval_and_the_interpreter_give_one_verdict_on_random_plans() {
 fn eval_and_the_interpreter_give_one_verdict_on_the_corpus() {
     let mut random = Random::new(corpus::seed());
     for case in corpus::cases().unwrap() {
-        if case.plan.hooks.iter().flat_map(|hook| &hook.program.spreads).any(Spread::is_inner) {
-            for view in [View::Tc, View::Xdp] {
-                let emitted = bpf::emit(&case.plan, &Wiring::all(&case.plan, view), Mode::Attach);
-                assert!(matches!(emitted, Err(EmitError::Inner { .. })), "{}: {emitted:?}", case.name);
-            }
-            continue;
-        }
         let both = Both::new(&case.plan);
         for input in &case.frames {
             let Some((id, _)) = case.plan.hook_at(input.at) else { continue };
