@@ -96,7 +96,7 @@ fn measure(args: &Args) -> Outcome<Report> {
     let mut report = Report::new(machine(), octets, frames, rounds);
     // First, because what a process starts with counts as its memory for a moment.
     if wants(Suite::Size) {
-        report.sizes = size::measure(args.runs, &args.only, &shared, &files)?;
+        report.sizes = size::measure(args.runs, &args.only, &shared, &files, &mut report.refused)?;
     }
     if wants(Suite::Balance) {
         (report.balances, report.removals) = (balance::spreads()?, balance::removals()?);
@@ -112,9 +112,14 @@ fn measure(args: &Args) -> Outcome<Report> {
     if wants(Suite::Steering) {
         let mut taps = steering::taps();
         taps.retain_mut(|tap| tap.keep(&args.only));
-        let set_up = |tap: steering::Tap| tap.set_up(octets, &shared, &files);
-        report.steering =
-            interleaved(args, "steering", taps.into_iter().map(set_up).collect::<Outcome<_>>()?)?;
+        let mut standing = Vec::new();
+        for tap in taps {
+            match tap.set_up(octets, &shared, &files) {
+                Ok(stands) => standing.push(stands),
+                Err(error) => report.refused.push(error.to_string()),
+            }
+        }
+        report.steering = interleaved(args, "steering", standing)?;
     }
     if wants(Suite::Links) {
         eprintln!("laying {} cables", links::LINKS * (2 + links::MONITORS));

@@ -36,6 +36,8 @@ pub struct Report {
     pub balances: Vec<Balance>,
     /// What moves when one of eight sensors goes.
     pub removals: Vec<Removal>,
+    /// What was not set up, and why: the rest was measured all the same.
+    pub refused: Vec<String>,
     /// What was to be reached.
     pub targets: Vec<Target>,
 }
@@ -304,6 +306,7 @@ impl Report {
             sizes: vec![],
             balances: vec![],
             removals: vec![],
+            refused: vec![],
             targets: vec![],
         }
     }
@@ -355,7 +358,7 @@ impl Report {
             deferred > row.quartiles_ns[1] / 20.0
         });
         let deferred = deferred.map(|row| format!("{}: ksoftirqd did more than 5 % of the work", row.name));
-        lossy.chain(idle).chain(deferred).collect()
+        lossy.chain(idle).chain(deferred).chain(self.refused.iter().cloned()).collect()
     }
 }
 

@@ -38,11 +38,17 @@ pub struct Size {
     pub down_s: Vec<f64>,
 }
 
-/// Brings each set up and down so often.
+/// Brings each set up and down so often. What `up` refuses is told in `refused`, and the next one is tried.
 ///
 /// # Errors
-/// A command failed.
-pub fn measure(runs: usize, only: &str, shared: &Shared, files: &Files) -> Outcome<Vec<Size>> {
+/// What could not be made, or brought down.
+pub fn measure(
+    runs: usize,
+    only: &str,
+    shared: &Shared,
+    files: &Files,
+    refused: &mut Vec<String>,
+) -> Outcome<Vec<Size>> {
     let mut stand = Stand::new(2)?;
     for far in ["fa", "fb", "f1", "f2"] {
         stand.pass_xdp(shared, Side::Far, far)?;
@@ -66,14 +72,22 @@ pub fn measure(runs: usize, only: &str, shared: &Shared, files: &Files) -> Outco
                 down_s: vec![],
             };
             for _ in 0..runs {
-                let (seconds, kib) = up(&stand, files, &path)?;
+                let (seconds, kib) = match up(&stand, files, &path) {
+                    Ok(taken) => taken,
+                    Err(error) => {
+                        refused.push(Failure::new(format!("{name}, {}", attach.name()), error).to_string());
+                        break;
+                    }
+                };
                 size.up_s.push(seconds);
                 size.peak_kib.push(kib);
                 let begun = Instant::now();
                 stand.in_tap(|| files::run(&mut files.tapwright(&[Path::new("down")])))??;
                 size.down_s.push(begun.elapsed().as_secs_f64());
             }
-            sizes.push(size);
+            if !size.up_s.is_empty() {
+                sizes.push(size);
+            }
         }
     }
     Ok(sizes)
