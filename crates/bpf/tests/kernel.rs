@@ -206,7 +206,12 @@ fn guards_let_only_our_frames_out_and_nothing_of_sensors_in() {
 
 #[test]
 fn the_kernel_agrees_on_the_corpus() {
-    for case in corpus::cases().unwrap() {
+    // Plans that remember are judged with their memory: see `steered_kernel.rs`.
+    let forgets = |case: &corpus::Case| {
+        let emitted = bpf::emit(&case.plan, &Wiring::all(&case.plan, View::Tc), Mode::Record);
+        emitted.unwrap().memories.is_empty()
+    };
+    for case in corpus::cases().unwrap().into_iter().filter(forgets) {
         let at = |input: &corpus::Input| Some((case.plan.hook_at(input.at)?.0, input.data.clone()));
         let frames: Vec<_> = case.frames.iter().filter_map(at).collect();
         println!("{}: {} frames", case.name, frames.len());

@@ -179,3 +179,24 @@ fn hundreds_of_expressions_load_and_decide() {
     }
     loaded.finish();
 }
+
+#[test]
+fn the_kernel_agrees_on_the_corpus() {
+    sys::cpu::pin_to_one().unwrap();
+    for case in corpus::cases().unwrap() {
+        for view in [View::Tc, View::Xdp] {
+            let wiring =
+                if view == View::Xdp { xdp_wiring(&case.plan) } else { Wiring::all(&case.plan, View::Tc) };
+            let mut loaded = Loaded::new(&case.plan, wiring, view);
+            for input in &case.frames {
+                let Some((id, _)) = case.plan.hook_at(input.at) else { continue };
+                let mut data = input.data.clone();
+                lengthen(&mut data);
+                if loaded.entries.contains_key(&id) {
+                    loaded.agree(id, &data);
+                }
+            }
+            loaded.finish();
+        }
+    }
+}

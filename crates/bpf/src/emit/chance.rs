@@ -70,6 +70,8 @@ pub(super) struct Chooser {
     pub(super) slots: TableId,
     /// How many slots there are.
     pub(super) count: usize,
+    /// The fields that it goes by: those of the frame, or those of the innermost packet.
+    pub(super) record: i16,
     /// The memory of the hook.
     pub(super) memory: Option<TableId>,
     /// The first fragments.
@@ -84,7 +86,7 @@ impl Chooser {
             Method::Flow => self.by_flow(asm),
             Method::Source => {
                 asm.note("the source address");
-                folded(asm, Reg::R1, fields::SOURCE, Reg::R2);
+                folded(asm, Reg::R1, self.record + fields::SOURCE, Reg::R2);
                 mix(asm, Reg::R1, Reg::R2);
                 asm.alu(Alu::Rsh, Reg::R1, 48);
             }
@@ -133,8 +135,8 @@ impl Chooser {
     /// `R1` = the slot of the conversation, or of the first fragment of the packet.
     fn by_flow(&self, asm: &mut Assembler) {
         asm.note("the two ends of the conversation, whichever way");
-        folded(asm, Reg::R1, fields::SOURCE, Reg::R2);
-        folded(asm, Reg::R3, fields::DESTINATION, Reg::R2);
+        folded(asm, Reg::R1, self.record + fields::SOURCE, Reg::R2);
+        folded(asm, Reg::R3, self.record + fields::DESTINATION, Reg::R2);
         asm.mov(Reg::R4, Reg::R1);
         asm.alu32(Alu::Xor, Reg::R4, Reg::R3);
         asm.alu(Alu::Lsh, Reg::R4, 32);
@@ -143,7 +145,7 @@ impl Chooser {
         asm.alu(Alu::Or, Reg::R4, Reg::R5);
         mix(asm, Reg::R4, Reg::R2);
         let field = |asm: &mut Assembler, size: Size, reg: Reg, at: i16| {
-            asm.load(size, reg, Reg::R10, stack::FIELDS + at);
+            asm.load(size, reg, Reg::R10, self.record + at);
         };
         field(asm, Size::Half, Reg::R2, fields::SOURCE_PORT);
         field(asm, Size::Half, Reg::R5, fields::DESTINATION_PORT);
@@ -169,7 +171,7 @@ impl Chooser {
     /// `R4` = the slot that the packet's first fragment went by; `R1` and `R3` are the folded addresses.
     fn with_fragments(&self, asm: &mut Assembler, table: TableId, done: Label) {
         let part = asm.label();
-        asm.load(Size::Byte, Reg::R5, Reg::R10, stack::FIELDS + fields::PRESENT);
+        asm.load(Size::Byte, Reg::R5, Reg::R10, self.record + fields::PRESENT);
         asm.jump_if(Reg::R5, Cond::Set, i32::from(fields::IS_FRAGMENT), part);
         asm.jump(done);
         asm.place(part);
@@ -177,13 +179,13 @@ impl Chooser {
         asm.alu(Alu::Lsh, Reg::R1, 32);
         asm.alu(Alu::Or, Reg::R1, Reg::R3);
         mix(asm, Reg::R1, Reg::R2);
-        asm.load(Size::Word, Reg::R2, Reg::R10, stack::FIELDS + fields::FRAGMENT_ID);
+        asm.load(Size::Word, Reg::R2, Reg::R10, self.record + fields::FRAGMENT_ID);
         asm.alu(Alu::Lsh, Reg::R2, 8);
         // What follows the fragment header of IPv6 stands in the first fragment only.
         let v6 = asm.label();
-        asm.load(Size::Byte, Reg::R3, Reg::R10, stack::FIELDS + fields::VERSION);
+        asm.load(Size::Byte, Reg::R3, Reg::R10, self.record + fields::VERSION);
         asm.jump_if(Reg::R3, Cond::Ne, 4, v6);
-        asm.load(Size::Byte, Reg::R3, Reg::R10, stack::FIELDS + fields::PROTOCOL);
+        asm.load(Size::Byte, Reg::R3, Reg::R10, self.record + fields::PROTOCOL);
         asm.alu(Alu::Or, Reg::R2, Reg::R3);
         asm.place(v6);
         asm.alu(Alu::Xor, Reg::R1, Reg::R2);
@@ -198,7 +200,7 @@ impl Chooser {
         asm.jump_if(Reg::R0, Cond::Eq, 0, done);
         asm.load(Size::Double, Reg::R1, Reg::R10, stack::FRAGMENT);
         asm.load(Size::Double, Reg::R2, Reg::R0, 0);
-        asm.load(Size::Byte, Reg::R5, Reg::R10, stack::FIELDS + fields::PRESENT);
+        asm.load(Size::Byte, Reg::R5, Reg::R10, self.record + fields::PRESENT);
         let (later, keep) = (asm.label(), asm.label());
         asm.jump_if(Reg::R5, Cond::Set, i32::from(fields::IS_LATER), later);
         asm.note("the first one");
@@ -224,11 +226,11 @@ impl Chooser {
     }
 }
 
-/// `into` = an address of the record as 32 bits: its four words mixed one after the other. Loses `scratch`.
+/// `into` = the address at a place of the stack as 32 bits: its four words mixed one after the other. Loses `scratch`.
 fn folded(asm: &mut Assembler, into: Reg, at: i16, scratch: Reg) {
     asm.mov(into, 0);
     for word in (0..16).step_by(4) {
-        asm.load(Size::Word, scratch, Reg::R10, stack::FIELDS + at + word);
+        asm.load(Size::Word, scratch, Reg::R10, at + word);
         asm.to_big_endian(scratch, Size::Word);
         asm.alu32(Alu::Xor, into, scratch);
         asm.alu32(Alu::Mul, into, 0x9e37_79b1_u32.cast_signed());

@@ -43,8 +43,8 @@ pub(super) const IS_FRAGMENT: u8 = 8;
 /// And not the first.
 pub(super) const IS_LATER: u8 = 16;
 
-/// No header that is looked at begins behind this offset: two addresses and an EtherType, behind all tags.
-const HEADER_MAX: i32 = 64;
+/// No header begins behind what is copied.
+const HEADER_MAX: i32 = 256;
 
 /// Where a field lies, and what says that it is there; without a flag the version does.
 pub(super) fn place(field: Field) -> (i16, Size, Option<u8>) {
@@ -74,31 +74,42 @@ pub(super) fn name(field: Field) -> &'static str {
     }
 }
 
-/// Writes the record. Asks for the copy of the frame. Loses `R0` to `R5`.
+/// Writes the record of what the frame itself carries. Asks for the copy of the frame. Loses `R0` to `R5`.
 pub(super) fn parse(asm: &mut Assembler, looks: Looks) {
     asm.origin_text("fields of the headers");
-    // A zero that the verifier takes for any number: what it knows to be 0 it would tell from what is not.
-    asm.load(Size::Double, Reg::R0, FRAME, ZERO);
-    for at in (0..OCTETS).step_by(4) {
-        asm.store(Size::Word, Reg::R10, stack::FIELDS + at, Reg::R0);
-    }
-    let (v4, v6, transport, done) = (asm.label(), asm.label(), asm.label(), asm.label());
-    link(asm, looks.link_type, [v4, v6, done]);
-    if asm.place_used(v4) {
-        ipv4(asm, transport, done);
-    }
-    if asm.place_used(v6) {
-        ipv6(asm, transport, done);
-    }
-    if asm.place_used(transport) {
-        ports(asm, done);
-    }
+    blank(asm, stack::FIELDS);
+    let (v4, v6, done) = (asm.label(), asm.label(), asm.label());
+    link(asm, looks.link_type, [v4, v6, done], None);
+    network(asm, stack::FIELDS, [v4, v6], done, done);
     asm.place(done);
 }
 
+/// From the IP header on, to `done`; to `none` where there is no whole one.
+pub(super) fn network(asm: &mut Assembler, record: i16, [v4, v6]: [Label; 2], done: Label, none: Label) {
+    let transport = asm.label();
+    if asm.place_used(v4) {
+        ipv4(asm, record, [transport, done, none]);
+    }
+    if asm.place_used(v6) {
+        ipv6(asm, record, [transport, done, none]);
+    }
+    if asm.place_used(transport) {
+        ports(asm, record, done);
+    }
+}
+
+/// Clears a record, with a zero that the verifier takes for any number: what it knows to be 0 it would tell from
+/// what is not. Loses `R0`.
+pub(super) fn blank(asm: &mut Assembler, record: i16) {
+    asm.load(Size::Double, Reg::R0, FRAME, ZERO);
+    for at in (0..OCTETS).step_by(4) {
+        asm.store(Size::Word, Reg::R10, record + at, Reg::R0);
+    }
+}
+
 /// Stores a number of the record.
-fn keep(asm: &mut Assembler, size: Size, at: i16, from: Reg) {
-    asm.store(size, Reg::R10, stack::FIELDS + at, from);
+fn keep(asm: &mut Assembler, record: i16, size: Size, at: i16, from: Reg) {
+    asm.store(size, Reg::R10, record + at, from);
 }
 
 /// Goes to `fail` where less than `end` octets were copied. Loses `R4`.
@@ -107,15 +118,24 @@ fn need(asm: &mut Assembler, end: i32, fail: Label) {
     asm.jump_if(Reg::R4, Cond::Lt, end, fail);
 }
 
-/// From the link layer to the IP header, which begins at [`stack::AT`].
-fn link(asm: &mut Assembler, link_type: LinkType, [v4, v6, done]: [Label; 3]) {
-    let by_type = |asm: &mut Assembler| {
-        asm.note("IPv4");
-        asm.jump_if(Reg::R2, Cond::Eq, network_order(0x0800), v4);
-        asm.note("IPv6");
-        asm.jump_if(Reg::R2, Cond::Eq, network_order(0x86dd), v6);
-        asm.jump(done);
-    };
+/// Goes on by the type in `R2`, as in memory.
+pub(super) fn by_type(asm: &mut Assembler, [v4, v6, done]: [Label; 3], mpls: Option<Label>) {
+    asm.note("IPv4");
+    asm.jump_if(Reg::R2, Cond::Eq, network_order(0x0800), v4);
+    asm.note("IPv6");
+    asm.jump_if(Reg::R2, Cond::Eq, network_order(0x86dd), v6);
+    if let Some(mpls) = mpls {
+        asm.note("MPLS");
+        asm.jump_if(Reg::R2, Cond::Eq, network_order(0x8847), mpls);
+        asm.jump_if(Reg::R2, Cond::Eq, network_order(0x8848), mpls);
+    }
+    asm.jump(done);
+}
+
+/// From the link layer to the IP header, or to labels where these are asked for; it begins at [`stack::AT`].
+pub(super) fn link(asm: &mut Assembler, link_type: LinkType, to: [Label; 3], mpls: Option<Label>) {
+    let [v4, v6, done] = to;
+    let by_type = |asm: &mut Assembler| by_type(asm, to, mpls);
     let fixed = |asm: &mut Assembler, type_at: i16, payload_at: i32| {
         need(asm, i32::from(type_at) + 2, done);
         asm.load(Size::Half, Reg::R2, FRAME, type_at);
@@ -178,25 +198,25 @@ fn header(asm: &mut Assembler, octets: i32, done: Label) {
 }
 
 /// RFC 791, section 3.1.
-fn ipv4(asm: &mut Assembler, transport: Label, done: Label) {
+fn ipv4(asm: &mut Assembler, record: i16, [transport, done, none]: [Label; 3]) {
     asm.note("IPv4");
-    header(asm, 20, done);
+    header(asm, 20, none);
     asm.load(Size::Byte, Reg::R2, Reg::R3, 0);
     asm.mov(Reg::R5, Reg::R2);
     asm.alu(Alu::Rsh, Reg::R5, 4);
-    asm.jump_if(Reg::R5, Cond::Ne, 4, done);
+    asm.jump_if(Reg::R5, Cond::Ne, 4, none);
     asm.alu(Alu::And, Reg::R2, 0x0f);
     asm.alu(Alu::Lsh, Reg::R2, 2);
-    asm.jump_if(Reg::R2, Cond::Lt, 20, done);
+    asm.jump_if(Reg::R2, Cond::Lt, 20, none);
     asm.mov(Reg::R5, Reg::R1);
     asm.alu(Alu::Add, Reg::R5, Reg::R2);
-    asm.jump_if(Reg::R5, Cond::Gt, Reg::R4, done);
+    asm.jump_if(Reg::R5, Cond::Gt, Reg::R4, none);
     asm.note("total length; 0 where it does not fit");
     asm.load(Size::Half, Reg::R0, Reg::R3, 2);
     asm.to_big_endian(Reg::R0, Size::Half);
     let (all, ended) = (asm.label(), asm.label());
     asm.jump_if(Reg::R0, Cond::Eq, 0, all);
-    asm.jump_if(Reg::R0, Cond::Lt, Reg::R2, done);
+    asm.jump_if(Reg::R0, Cond::Lt, Reg::R2, none);
     asm.alu(Alu::Add, Reg::R0, Reg::R1);
     asm.jump_if(Reg::R0, Cond::Le, Reg::R4, ended);
     asm.place(all);
@@ -204,17 +224,21 @@ fn ipv4(asm: &mut Assembler, transport: Label, done: Label) {
     asm.place(ended);
     asm.store(Size::Half, Reg::R10, stack::END, Reg::R0);
     asm.store(Size::Half, Reg::R10, stack::AT, Reg::R5);
+    if record != stack::FIELDS {
+        // What was found in front of it counts no more.
+        blank(asm, record);
+    }
     asm.mov(Reg::R1, 4);
-    keep(asm, Size::Byte, VERSION, Reg::R1);
+    keep(asm, record, Size::Byte, VERSION, Reg::R1);
     for (to, from) in [(PROTOCOL, 9), (TOS, 1)] {
         asm.load(Size::Byte, Reg::R1, Reg::R3, from);
-        keep(asm, Size::Byte, to, Reg::R1);
+        keep(asm, record, Size::Byte, to, Reg::R1);
     }
     asm.load(Size::Double, Reg::R0, FRAME, ZERO);
     for (to, from) in [(SOURCE, 12), (DESTINATION, 16)] {
         asm.load(Size::Word, Reg::R1, Reg::R3, from);
-        keep(asm, Size::Word, to, Reg::R1);
-        keep(asm, Size::Word, to + 4, Reg::R0);
+        keep(asm, record, Size::Word, to, Reg::R1);
+        keep(asm, record, Size::Word, to + 4, Reg::R0);
     }
     asm.load(Size::Half, Reg::R1, Reg::R3, 6);
     let part = asm.label();
@@ -224,30 +248,30 @@ fn ipv4(asm: &mut Assembler, transport: Label, done: Label) {
     asm.note("a fragment");
     asm.load(Size::Half, Reg::R2, Reg::R3, 4);
     asm.to_big_endian(Reg::R2, Size::Half);
-    keep(asm, Size::Word, FRAGMENT_ID, Reg::R2);
+    keep(asm, record, Size::Word, FRAGMENT_ID, Reg::R2);
     let later = asm.label();
     asm.jump_if(Reg::R1, Cond::Set, network_order(0x1fff), later);
-    present(asm, IS_FRAGMENT);
+    present(asm, record, IS_FRAGMENT);
     asm.jump(transport);
     asm.place(later);
-    present(asm, IS_FRAGMENT | IS_LATER);
+    present(asm, record, IS_FRAGMENT | IS_LATER);
     asm.jump(done);
 }
 
 /// Adds flags to what is present. Loses `R5`.
-fn present(asm: &mut Assembler, flags: u8) {
-    asm.load(Size::Byte, Reg::R5, Reg::R10, stack::FIELDS + PRESENT);
+fn present(asm: &mut Assembler, record: i16, flags: u8) {
+    asm.load(Size::Byte, Reg::R5, Reg::R10, record + PRESENT);
     asm.alu(Alu::Or, Reg::R5, i32::from(flags));
-    keep(asm, Size::Byte, PRESENT, Reg::R5);
+    keep(asm, record, Size::Byte, PRESENT, Reg::R5);
 }
 
 /// RFC 8200, sections 3 and 4.
-fn ipv6(asm: &mut Assembler, transport: Label, done: Label) {
+fn ipv6(asm: &mut Assembler, record: i16, [transport, done, none]: [Label; 3]) {
     asm.note("IPv6");
-    header(asm, 40, done);
+    header(asm, 40, none);
     asm.load(Size::Byte, Reg::R2, Reg::R3, 0);
     asm.alu(Alu::Rsh, Reg::R2, 4);
-    asm.jump_if(Reg::R2, Cond::Ne, 6, done);
+    asm.jump_if(Reg::R2, Cond::Ne, 6, none);
     asm.note("payload length; 0 where it does not fit");
     asm.load(Size::Half, Reg::R0, Reg::R3, 4);
     asm.to_big_endian(Reg::R0, Size::Half);
@@ -260,30 +284,34 @@ fn ipv6(asm: &mut Assembler, transport: Label, done: Label) {
     asm.place(ended);
     asm.store(Size::Half, Reg::R10, stack::END, Reg::R0);
     asm.store(Size::Half, Reg::R10, stack::AT, Reg::R5);
+    if record != stack::FIELDS {
+        // What was found in front of it counts no more.
+        blank(asm, record);
+    }
     asm.mov(Reg::R1, 6);
-    keep(asm, Size::Byte, VERSION, Reg::R1);
+    keep(asm, record, Size::Byte, VERSION, Reg::R1);
     asm.load(Size::Byte, Reg::R1, Reg::R3, 6);
-    keep(asm, Size::Byte, PROTOCOL, Reg::R1);
+    keep(asm, record, Size::Byte, PROTOCOL, Reg::R1);
     asm.load(Size::Half, Reg::R1, Reg::R3, 0);
     asm.to_big_endian(Reg::R1, Size::Half);
     asm.alu(Alu::Rsh, Reg::R1, 4);
-    keep(asm, Size::Byte, TOS, Reg::R1);
+    keep(asm, record, Size::Byte, TOS, Reg::R1);
     for (to, from) in [(SOURCE, 8), (DESTINATION, 24)] {
         for at in (0..16).step_by(4) {
             asm.load(Size::Word, Reg::R1, Reg::R3, from + at);
-            keep(asm, Size::Word, to + at, Reg::R1);
+            keep(asm, record, Size::Word, to + at, Reg::R1);
         }
     }
     for _ in 0..EXTENSIONS_MAX {
-        extension(asm, transport, done);
+        extension(asm, record, transport, done);
     }
     asm.jump(transport);
 }
 
 /// Goes on behind one extension header; to `transport` where there is none that is whole.
-fn extension(asm: &mut Assembler, transport: Label, done: Label) {
+fn extension(asm: &mut Assembler, record: i16, transport: Label, done: Label) {
     let (options, fragment, lengths, next) = (asm.label(), asm.label(), asm.label(), asm.label());
-    asm.load(Size::Byte, Reg::R2, Reg::R10, stack::FIELDS + PROTOCOL);
+    asm.load(Size::Byte, Reg::R2, Reg::R10, record + PROTOCOL);
     for (protocol, name, to) in [
         (0, "hop-by-hop options", options),
         (43, "routing", options),
@@ -320,13 +348,13 @@ fn extension(asm: &mut Assembler, transport: Label, done: Label) {
     asm.jump_if(Reg::R1, Cond::Gt, Reg::R0, transport);
     asm.store(Size::Half, Reg::R10, stack::AT, Reg::R1);
     asm.load(Size::Byte, Reg::R1, Reg::R3, 0);
-    keep(asm, Size::Byte, PROTOCOL, Reg::R1);
+    keep(asm, record, Size::Byte, PROTOCOL, Reg::R1);
     asm.jump(next);
     asm.place(fragment);
     whole(asm, 8);
     asm.store(Size::Half, Reg::R10, stack::AT, Reg::R4);
     asm.load(Size::Byte, Reg::R1, Reg::R3, 0);
-    keep(asm, Size::Byte, PROTOCOL, Reg::R1);
+    keep(asm, record, Size::Byte, PROTOCOL, Reg::R1);
     asm.load(Size::Half, Reg::R1, Reg::R3, 2);
     let part = asm.label();
     // Offset 0 and no more to come is a whole packet with a fragment header (RFC 6946).
@@ -335,19 +363,19 @@ fn extension(asm: &mut Assembler, transport: Label, done: Label) {
     asm.place(part);
     asm.load(Size::Word, Reg::R2, Reg::R3, 4);
     asm.to_big_endian(Reg::R2, Size::Word);
-    keep(asm, Size::Word, FRAGMENT_ID, Reg::R2);
+    keep(asm, record, Size::Word, FRAGMENT_ID, Reg::R2);
     let later = asm.label();
     asm.jump_if(Reg::R1, Cond::Set, network_order(0xfff8), later);
-    present(asm, IS_FRAGMENT);
+    present(asm, record, IS_FRAGMENT);
     asm.jump(next);
     asm.place(later);
-    present(asm, IS_FRAGMENT | IS_LATER);
+    present(asm, record, IS_FRAGMENT | IS_LATER);
     asm.jump(done);
     asm.place(next);
 }
 
 /// TCP, UDP, ICMP and ICMPv6, where the header is whole.
-fn ports(asm: &mut Assembler, done: Label) {
+fn ports(asm: &mut Assembler, record: i16, done: Label) {
     let (tcp, udp, both, icmp, icmp6) = (asm.label(), asm.label(), asm.label(), asm.label(), asm.label());
     asm.load(Size::Half, Reg::R1, Reg::R10, stack::AT);
     asm.jump_if(Reg::R1, Cond::Gt, 256, done);
@@ -355,8 +383,8 @@ fn ports(asm: &mut Assembler, done: Label) {
     asm.alu(Alu::Sub, Reg::R4, Reg::R1);
     asm.mov(Reg::R3, FRAME);
     asm.alu(Alu::Add, Reg::R3, Reg::R1);
-    asm.load(Size::Byte, Reg::R2, Reg::R10, stack::FIELDS + PROTOCOL);
-    asm.load(Size::Byte, Reg::R1, Reg::R10, stack::FIELDS + VERSION);
+    asm.load(Size::Byte, Reg::R2, Reg::R10, record + PROTOCOL);
+    asm.load(Size::Byte, Reg::R1, Reg::R10, record + VERSION);
     for (protocol, name, to) in [(6, "TCP", tcp), (17, "UDP", udp), (1, "ICMP", icmp), (58, "ICMPv6", icmp6)]
     {
         asm.note(name);
@@ -372,20 +400,20 @@ fn ports(asm: &mut Assembler, done: Label) {
     asm.jump_if(Reg::R2, Cond::Lt, 20, done);
     asm.jump_if(Reg::R2, Cond::Gt, Reg::R4, done);
     asm.load(Size::Byte, Reg::R2, Reg::R3, 13);
-    keep(asm, Size::Byte, TCP_FLAGS, Reg::R2);
+    keep(asm, record, Size::Byte, TCP_FLAGS, Reg::R2);
     asm.load(Size::Double, Reg::R0, FRAME, ZERO);
-    keep(asm, Size::Byte, NOTHING, Reg::R0);
-    present(asm, HAS_PORTS | HAS_TCP_FLAGS);
+    keep(asm, record, Size::Byte, NOTHING, Reg::R0);
+    present(asm, record, HAS_PORTS | HAS_TCP_FLAGS);
     asm.jump(both);
 
     asm.place(udp);
     asm.jump_if(Reg::R4, Cond::Lt, 8, done);
-    present(asm, HAS_PORTS);
+    present(asm, record, HAS_PORTS);
     asm.place(both);
     for (to, from) in [(SOURCE_PORT, 0), (DESTINATION_PORT, 2)] {
         asm.load(Size::Half, Reg::R2, Reg::R3, from);
         asm.to_big_endian(Reg::R2, Size::Half);
-        keep(asm, Size::Half, to, Reg::R2);
+        keep(asm, record, Size::Half, to, Reg::R2);
     }
     asm.jump(done);
 
@@ -399,7 +427,7 @@ fn ports(asm: &mut Assembler, done: Label) {
     asm.jump_if(Reg::R4, Cond::Lt, 8, done);
     for (to, from) in [(ICMP_TYPE, 0), (ICMP_CODE, 1)] {
         asm.load(Size::Byte, Reg::R2, Reg::R3, from);
-        keep(asm, Size::Byte, to, Reg::R2);
+        keep(asm, record, Size::Byte, to, Reg::R2);
     }
-    present(asm, HAS_ICMP);
+    present(asm, record, HAS_ICMP);
 }

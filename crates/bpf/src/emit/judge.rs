@@ -6,14 +6,16 @@
 //! All of it comes before the first clone.
 
 use plan::plan::{Hook, HookId, Pass, PortId};
-use rules::form::{CopyIndex, Handed, LoadSize, Method, Number, RuleId, RuleSet, Ruled, SpreadIndex, Test};
+use rules::form::{
+    CopyIndex, Handed, LoadSize, Method, Number, RuleId, RuleSet, Ruled, Spread, SpreadIndex, Test,
+};
 
 use super::chance::{self, Chooser};
 use super::frame::{self, FRAME, Looks, SAID, WAITING_MAX, WINDOW};
 use super::number::{self, Folded, Reckoner, folded};
 use super::stock::{Lists, Remembers, Stock};
 use super::truth::{Truth, Ways as Exits};
-use super::{Context, EmitError, fields, stack};
+use super::{Context, EmitError, fields, inner, stack};
 use crate::asm::{Assembler, Cond, MapRef, Origin, Reg, Size};
 use crate::layout::{asked, block_rules, copy_port};
 use crate::sets::{self, Lowered};
@@ -74,6 +76,7 @@ pub(super) struct Judge<'a> {
     scratch: Option<TableId>,
     asks_vlan: bool,
     asks_fields: bool,
+    asks_inner: bool,
     draws: Option<TableId>,
     seed: u64,
     lists: Lists,
@@ -115,6 +118,7 @@ impl<'a> Judge<'a> {
             scratch: None,
             asks_vlan: false,
             asks_fields: !hook.program.rule_sets.is_empty(),
+            asks_inner: false,
             draws: None,
             seed: context.wiring.seed,
             lists: Lists::default(),
@@ -197,14 +201,15 @@ impl<'a> Judge<'a> {
         let program = &self.hook.program;
         let used = used_spreads(self.hook);
         let spread = |index: &SpreadIndex| program.spreads.get(usize::from(index.0));
-        if used.iter().filter_map(spread).any(rules::form::Spread::is_inner) {
-            return Err(EmitError::Inner { hook: id });
-        }
         let by = |method: Method| used.iter().filter_map(spread).any(|spread| spread.method() == method);
         let chance = program.rule_sets.iter().any(RuleSet::asks_chance)
             || program.spreads.iter().any(|spread| spread.method() == Method::Random);
         let flow = by(Method::Flow);
-        self.asks_fields |= flow || by(Method::Source);
+        let by_fields = |spread: &&Spread| matches!(spread.method(), Method::Flow | Method::Source);
+        for spread in used.iter().filter_map(spread).filter(by_fields) {
+            self.asks_inner |= spread.is_inner();
+            self.asks_fields |= !spread.is_inner();
+        }
         let octets = chance::octets(program.spreads.len());
         if octets > crate::layout::BLOCK_MAX_BYTES {
             return Err(EmitError::TooManySpreads { hook: id, spreads: program.spreads.len() });
@@ -225,7 +230,8 @@ impl<'a> Judge<'a> {
                 let size = u32::try_from(slots.len()).unwrap_or(u32::MAX);
                 let slots = stock.array(&what, size, vec![slots.to_vec()]);
                 let (method, count) = (spread.method(), spread.table().len());
-                Chooser { index, method, slots, count, memory, fragments }
+                let record = if spread.is_inner() { stack::INNER } else { stack::FIELDS };
+                Chooser { index, method, slots, count, record, memory, fragments }
             });
             self.spreads.push(chooser);
         }
@@ -329,10 +335,10 @@ impl<'a> Judge<'a> {
         id: HookId,
         stock: &mut Stock,
     ) -> Result<(), EmitError> {
-        if self.asks_fields {
+        if self.asks_fields || self.asks_inner {
             self.looks.window = WINDOW;
         }
-        if self.tests.is_empty() && !self.asks_fields {
+        if self.tests.is_empty() && !self.asks_fields && !self.asks_inner {
             return Ok(());
         }
         let winners = usize::from(SAID.unsigned_abs()) + self.tests.len().next_multiple_of(2);
@@ -374,6 +380,9 @@ impl<'a> Judge<'a> {
         }
         if self.asks_fields {
             fields::parse(asm, self.looks);
+        }
+        if self.asks_inner {
+            inner::parse(asm, self.looks);
         }
         if let Some(memory) = self.draws {
             chance::draw(asm, memory, self.seed);

@@ -26,6 +26,7 @@ mod copies;
 mod fields;
 mod frame;
 mod hand;
+mod inner;
 mod judge;
 mod measure;
 mod number;
@@ -220,11 +221,6 @@ pub enum EmitError {
         /// How many.
         jumps: usize,
     },
-    /// Balancing by the addresses of a packet within a packet.
-    Inner {
-        /// The hook.
-        hook: HookId,
-    },
     /// Copies that take the hop, at a hook whose program looks at more than the outer VLAN tag.
     HopByRules {
         /// The hook.
@@ -280,9 +276,6 @@ impl fmt::Display for EmitError {
                     "hook {}: {jumps} decisions one after the other, the kernel takes {JUMPS_MAX}",
                     hook.0
                 )
-            }
-            Self::Inner { hook } => {
-                write!(f, "hook {}: balancing by inner addresses cannot be done in the kernel", hook.0)
             }
             Self::HopByRules { hook } => write!(
                 f,
@@ -461,6 +454,8 @@ pub(crate) mod stack {
     pub(crate) const FRAGMENT: i16 = -328;
     /// The key of an address in a table: prefix and address, 20 octets.
     pub(crate) const ADDRESS: i16 = -352;
+    /// The fields of the innermost packet, 48 octets.
+    pub(crate) const INNER: i16 = -400;
 }
 
 /// Offsets into `struct __sk_buff`.

@@ -7,25 +7,106 @@ use plan::eval::{State, Time, Verdict, eval};
 use plan::plan::{HookId, Plan};
 use rules::form::{
     Action, Addresses, CopyIndex, End, Handed, LoadSize, Memory, Network, Number, Operator, Program, Ranges,
-    Relation, RuleSet, Ruled, Ruling, Spread, Step, Test,
+    Relation, RuleSet, Ruled, Ruling, Step, Test,
 };
 use wire::Frame;
+use wire::headers::walk;
 
 /// What decisions by chance begin with.
 pub const SEED: u64 = 0x5eed_0123_4567_89ab;
 
-/// A plan that can be lowered: no spread goes by inner addresses.
+/// A plan of every kind of test, rule and spread.
 pub fn plan(random: &mut Random) -> Plan {
-    let mut plan = arbitrary::steering_plan(random);
-    for spread in plan.hooks.iter_mut().flat_map(|hook| &mut hook.program.spreads) {
-        *spread = Spread::new(spread.method(), spread.choices().to_vec(), false).unwrap();
-    }
-    plan
+    arbitrary::steering_plan(random)
 }
 
-/// A frame: mostly IP, sometimes anything.
+/// A frame: mostly IP, sometimes with packets within packets, sometimes anything.
 pub fn frame(random: &mut Random, plan: &Plan) -> Vec<u8> {
-    if random.one_in(6) { arbitrary::frame(random, plan) } else { arbitrary::packet(random, plan) }
+    match random.below(8) {
+        0 => arbitrary::frame(random, plan),
+        1 | 2 => carrying(random, plan),
+        _ => arbitrary::packet(random, plan),
+    }
+}
+
+/// A packet carried in others, one to six deep, sometimes with an octet changed or cut short.
+fn carrying(random: &mut Random, plan: &Plan) -> Vec<u8> {
+    let inner = arbitrary::packet(random, plan);
+    let at = walk(&Frame::ethernet(&inner).unwrap()).payload_at.min(inner.len());
+    let mut ip = inner[at..].to_vec();
+    ip.truncate(100);
+    for _ in 0..random.below(5) {
+        ip = wrapped(random, ip);
+    }
+    let mut data = if random.one_in(4) { labelled(random, ip) } else { ethernet(ip) };
+    if random.one_in(3) {
+        let at = random.below(data.len().min(120));
+        data[at] = random.bits().to_le_bytes()[0];
+    }
+    if random.one_in(6) {
+        data.truncate(random.below(data.len()));
+    }
+    data
+}
+
+fn ethernet(ip: Vec<u8>) -> Vec<u8> {
+    let kind = if ip.first().is_some_and(|octet| octet >> 4 == 6) { [0x86, 0xdd] } else { [0x08, 0x00] };
+    [vec![2; 12], kind.to_vec(), ip].concat()
+}
+
+/// Behind up to five MPLS labels.
+fn labelled(random: &mut Random, ip: Vec<u8>) -> Vec<u8> {
+    let mut data = [vec![2; 12], vec![0x88, *random.pick(&[0x47, 0x47, 0x48])]].concat();
+    let labels = random.below(5);
+    data.extend([0, 1, 0, 64].repeat(labels));
+    data.extend([0, 1, 1, 64]);
+    [data, ip].concat()
+}
+
+/// One packet within another.
+fn wrapped(random: &mut Random, ip: Vec<u8>) -> Vec<u8> {
+    let bridged =
+        |random: &mut Random, ip| if random.one_in(4) { labelled(random, ip) } else { ethernet(ip) };
+    let (protocol, carried) = match random.below(5) {
+        0 => (if ip.first().is_some_and(|octet| octet >> 4 == 6) { 41 } else { 4 }, ip),
+        1 => {
+            let flags = *random.pick(&[0, 0x80, 0x20, 0x10, 0xb0, 0x40]);
+            let words = [0x80u8, 0x20, 0x10].iter().filter(|bit| flags & **bit != 0).count();
+            let (kind, ip) = match random.below(3) {
+                0 => ([0x65, 0x58], bridged(random, ip)),
+                1 => ([0x08, 0x00], ip),
+                _ => ([0x88, 0x47], labelled(random, ip)[14..].to_vec()),
+            };
+            (47, [vec![flags, 0], kind.to_vec(), vec![0; words * 4], ip].concat())
+        }
+        2 => {
+            let flags = *random.pick(&[0x08, 0x08, 0x08, 0x00]);
+            (17, udp(4789, [vec![flags, 0, 0, 0, 0, 0, 1, 0], bridged(random, ip)].concat()))
+        }
+        _ => {
+            let flags = *random.pick(&[0x30, 0x30, 0x32, 0x34, 0x37, 0x10]);
+            let mut header = vec![flags, 255, 0, 0, 0, 0, 0, 1];
+            if flags & 0x07 != 0 {
+                header.extend([0, 0, 0]);
+                let extensions = if flags & 0x04 != 0 { random.below(4) } else { 0 };
+                for _ in 0..extensions {
+                    header.extend([0x85, 1, 0, 0]);
+                }
+                header.push(0);
+            }
+            (17, udp(2152, [header, ip].concat()))
+        }
+    };
+    let length = u16::try_from(20 + carried.len()).unwrap().to_be_bytes();
+    let part = if random.one_in(12) { [0x20, 0] } else { [0, 0] };
+    let from = random.bits().to_le_bytes()[0] & 7;
+    let header = [0x45, 0, length[0], length[1], 0, 7, part[0], part[1], 64, protocol, 0, 0, 10, 0, 0, from];
+    [header.to_vec(), vec![10, 0, 0, 9], carried].concat()
+}
+
+fn udp(port: u16, data: Vec<u8>) -> Vec<u8> {
+    let length = u16::try_from(8 + data.len()).unwrap().to_be_bytes();
+    [vec![0x12, 0x34], port.to_be_bytes().to_vec(), length.to_vec(), vec![0, 0], data].concat()
 }
 
 /// What `eval` says of a frame at a hook, with a memory.
