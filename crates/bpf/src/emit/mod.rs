@@ -12,11 +12,15 @@
 //! Registers, the same in all of them:
 //!
 //! ```text
-//! r6  the context (tc); the VLAN, 0 to 4095, or 4096 for none (XDP)
-//! r7  the block of counters
+//! r6  the context (tc, and XDP where rules look at more than the VLAN); else the VLAN, or 4096 for none
+//! r7  the block of counters; before that, while tests run, the copy of the frame's first octets
 //! r8  frames that the skb stands for (tc); octets of the frame (XDP)
-//! r9  bytes of those frames (tc); which tests held, one bit each (XDP)
+//! r9  bytes of those frames (tc); which VLAN tests held, one bit each (XDP)
 //! ```
+//!
+//! An entry whose program looks at more than the VLAN first finds out everything that it asks for, the same way
+//! in both views: the copy of the frame, the fields of its headers, the tests of steps, the winners of sets of
+//! rules. Only then it counts, copies and passes.
 //!
 //! Frames that we send are told from the host's by their mark: [`OUR_MARK`] in the upper half, the hook
 //! in the lower. The guard counts them by hook and clears the mark. Never does I/O.
