@@ -226,7 +226,8 @@ impl Chooser {
     }
 }
 
-/// `into` = the address at a place of the stack as 32 bits: its four words mixed one after the other. Loses `scratch`.
+/// `into` = the address at a place of the stack as 32 bits: its four words mixed one after the other. Loses
+/// `scratch`.
 fn folded(asm: &mut Assembler, into: Reg, at: i16, scratch: Reg) {
     asm.mov(into, 0);
     for word in (0..16).step_by(4) {
