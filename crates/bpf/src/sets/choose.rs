@@ -161,7 +161,7 @@ impl Ranked {
                     ("by exact fields", tuples.rules)
                 }
                 Way::Networks(networks) => {
-                    let (count, end) = (grouped(networks.rules), line::end_name(networks.end));
+                    let (count, end) = (grouped(networks.networks), line::end_name(networks.end));
                     lines.push(format!("{}: {count} networks of the {end}", networks.finder.names()));
                     ("by network", networks.rules)
                 }
@@ -223,6 +223,16 @@ struct Group {
     rules: Vec<Pooled>,
 }
 
+impl Group {
+    /// How many rules, or networks of one rule.
+    fn size(&self) -> usize {
+        match &self.way {
+            Way::Networks(networks) => networks.networks,
+            Way::Tuples(_) | Way::Vectors(_) => self.rules.len(),
+        }
+    }
+}
+
 impl Chosen {
     fn of(pool: Vec<Pooled>, addressed: &Addressed, next_table: u32) -> Self {
         let mut chosen = Self { next_table, rest: pool, ..Self::default() };
@@ -230,7 +240,7 @@ impl Chosen {
         let count = |pool: &[Pooled]| pool.chunk_by(|a, b| a.at == b.at).count();
         if count(&chosen.rest) > LINE_MOST {
             // There will be bitmaps, and they may as well have the small groups.
-            let small = |group: &mut Group| group.rules.len() < GROUP_LEAST_BESIDE;
+            let small = |group: &mut Group| group.size() < GROUP_LEAST_BESIDE;
             chosen.rest.extend(groups.extract_if(.., small).flat_map(|group| group.rules));
             chosen.rest.sort_by_key(|pooled| Reverse(pooled.rank));
         }

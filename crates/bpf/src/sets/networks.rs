@@ -1,5 +1,5 @@
-//! Rules that differ in one network only: the longest prefix that holds an address tells the best of all
-//! rules whose network does.
+//! Rules that differ in one network only, and rules that ask for an address of a table: the longest prefix that
+//! holds an address tells the best of all rules whose network does, or whether the table holds it.
 
 use std::collections::HashMap;
 
@@ -26,9 +26,12 @@ pub(super) struct Networks {
     first: Plain,
     /// How many rules there are.
     pub(super) rules: usize,
+    /// How many networks they name.
+    pub(super) networks: usize,
 }
 
-/// Takes the rules out of the pool that stand in groups of at least `least`.
+/// Takes the rules out of the pool that stand in groups of at least `least`, and those that name so many
+/// networks by themselves.
 pub(super) fn take(
     pool: &mut Vec<Pooled>,
     addressed: &Addressed,
@@ -57,19 +60,36 @@ pub(super) fn take(
             kept.push(((dimension, first), indexes));
         }
     }
+    for (index, pooled) in pool.iter().enumerate() {
+        let large = |limit: &Limit| match limit {
+            Limit::Addresses(set) => addressed.networks(*set).len() >= least,
+            _ => false,
+        };
+        let Some((dimension, _)) = pooled.limits.iter().find(|(_, limit)| large(limit)) else { continue };
+        if kept.len() < TRIES_MAX && !taken[index] {
+            let Some(first) = boxes::plain(&pooled.limits.without(*dimension), addressed) else { continue };
+            kept.push(((*dimension, first), vec![index]));
+        }
+    }
     let (asked, indexes): (Vec<(Dimension, Plain)>, Vec<Vec<usize>>) = kept.into_iter().unzip();
     let mut found = Vec::with_capacity(asked.len());
     for ((dimension, first), rules) in asked.into_iter().zip(pool::split(pool, &indexes)) {
         let Some(end) = dimension.end() else { continue };
-        let network = |pooled: &Pooled| match pooled.limits.of(dimension) {
-            Some(Limit::Addresses(set)) => Some((addressed.one(*set)?, pooled.rank)),
-            _ => None,
-        };
-        let networks: Vec<(Network, u32)> = rules.iter().filter_map(network).collect();
-        // The best rank of all networks that hold a prefix.
-        let best = pushed_down(networks, &0u32, |best, rank| *best = (*best).max(*rank));
+        let mut networks: Vec<(Network, (u32, bool))> = Vec::with_capacity(rules.len());
+        for pooled in &rules {
+            let Some(Limit::Addresses(set)) = pooled.limits.of(dimension) else { continue };
+            let of = addressed.networks(*set).iter();
+            networks.extend(of.map(|(network, inside)| (*network, (pooled.rank, *inside))));
+        }
+        let count = networks.len();
+        // The best rank of all networks that hold a prefix. Only a rule that stands alone has networks that
+        // are not in: there nothing matches.
+        let best = pushed_down(networks, &0u32, |best, (rank, inside)| {
+            *best = if *inside { (*best).max(*rank) } else { 0 };
+        });
         let (finder, tables) = finder::make(best, 0, next_table);
-        found.push((Networks { finder, end, first, rules: rules.len() }, tables, rules));
+        let networks = Networks { finder, end, first, rules: rules.len(), networks: count };
+        found.push((networks, tables, rules));
     }
     found
 }
