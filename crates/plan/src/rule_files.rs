@@ -11,6 +11,9 @@ use crate::config::Drafts;
 use crate::problem::{Report, shown};
 use crate::text::{ENTRIES_MAX, TABLES_MAX};
 
+/// The longest file that is read, in octets, be it of rules or of addresses.
+pub use rules::pf::TEXT_MAX;
+
 /// Hands over the text of a file, named relative to the config's folder or absolute, or says why it cannot
 /// be had.
 pub type Files<'f> = dyn Fn(&str) -> Result<String, String> + 'f;

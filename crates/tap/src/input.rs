@@ -1,17 +1,19 @@
 //! Reads the files that users name.
 
-use std::fs::File;
+use std::fs::{self, File, FileType};
 use std::io::Read;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::process::ExitCode;
 
 use plan::plan::Plan;
+use plan::rule_files::TEXT_MAX as RULES_MAX;
 use plan::{Advice, Compiled};
 
 use crate::output::{self, NO};
 
-/// The longest config, plan or rule file that is read, in octets.
-const LONGEST: u64 = 64 * 1024 * 1024;
+/// The longest config or plan that is read, in octets.
+const LONGEST: usize = 64 * 1024 * 1024;
 
 /// The plan of a config, or of a plan's own text. What is wrong with it has been said on stderr.
 pub fn plan(path: &Path) -> Result<(Plan, Vec<Advice>), ExitCode> {
@@ -21,7 +23,7 @@ pub fn plan(path: &Path) -> Result<(Plan, Vec<Advice>), ExitCode> {
 /// The same, with what is known of the rule files that it names.
 pub fn compiled(path: &Path) -> Result<Compiled, ExitCode> {
     let name = path.display().to_string();
-    let octets = read(path).map_err(|error| {
+    let octets = read(path, LONGEST).map_err(|error| {
         let help = "help: name a config file that can be read";
         output::fail(NO, format_args!("{name}: cannot be read: {error}\n{help}"))
     })?;
@@ -31,19 +33,35 @@ pub fn compiled(path: &Path) -> Result<Compiled, ExitCode> {
     plan::compile_with(&name, text, &files).map_err(|problems| output::fail(NO, problems))
 }
 
-/// The text of a file that a config or a rule file names.
+/// The text of a file that a config or a rule file names. Of anything but a regular file there may be no end, or no
+/// beginning: a FIFO without a writer. Such a thing is not even opened, for that alone may wait, or move a tape.
 fn named_file(path: &Path) -> Result<String, String> {
-    let octets = read(path).map_err(|error| error.to_string())?;
+    let kind = fs::metadata(path).map_err(|error| error.to_string())?.file_type();
+    if !kind.is_file() {
+        return Err(format!("it is {}, and no regular file", called(kind)));
+    }
+    let octets = read(path, RULES_MAX).map_err(|error| error.to_string())?;
     String::from_utf8(octets)
         .map_err(|error| format!("not UTF-8 at octet {}", error.utf8_error().valid_up_to()))
 }
 
-/// The whole file; never more than a stated size, whatever the file says of itself.
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+/// What else there is in a file system.
+fn called(kind: FileType) -> &'static str {
+    match () {
+        () if kind.is_dir() => "a directory",
+        () if kind.is_fifo() => "a FIFO",
+        () if kind.is_socket() => "a socket",
+        () => "a device",
+    }
+}
+
+/// The whole file; never more than a stated size in octets, whatever the file says of itself.
+fn read(path: &Path, longest: usize) -> std::io::Result<Vec<u8>> {
     let mut octets = Vec::new();
-    File::open(path)?.take(LONGEST + 1).read_to_end(&mut octets)?;
-    if u64::try_from(octets.len()).is_ok_and(|length| length > LONGEST) {
-        return Err(std::io::Error::other(format!("larger than {LONGEST} bytes")));
+    let most = u64::try_from(longest).unwrap_or(u64::MAX).saturating_add(1);
+    File::open(path)?.take(most).read_to_end(&mut octets)?;
+    if octets.len() > longest {
+        return Err(std::io::Error::other(format!("larger than {longest} bytes")));
     }
     Ok(octets)
 }

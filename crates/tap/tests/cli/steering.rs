@@ -129,6 +129,45 @@ fn rules_are_printed_as_they_are_meant_and_read_back() {
     assert_eq!(none.stderr, "no device names a file of pf rules\n");
 }
 
+/// A config in a new folder, whose distributor reads its rules from `pf.conf` there.
+fn distributor(folder: &str, more: &str) -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder);
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir_all(&dir).unwrap();
+    let ports = "[ports]\na = 'e1'\nb = 'e2'\nm = 'e3'\n";
+    let device = "[[device]]\nname = 'd'\nkind = 'distributor'\nlink = ['a', 'b']\n";
+    fs::write(dir.join("config.toml"), format!("{ports}{device}{more}")).unwrap();
+    dir
+}
+
+#[test]
+fn rules_and_tables_are_read_from_regular_files_only() {
+    let check = |dir: &Path| {
+        let ended = tapwright(dir, &["check", "config.toml"]);
+        (ended.code, ended.stdout, ended.stderr)
+    };
+    let refused = |rules: &str, why: &str| {
+        let dir = distributor("irregular", &format!("rules = '{rules}'\n"));
+        let fifo = std::process::Command::new("mkfifo").arg(dir.join("fifo")).status().unwrap();
+        assert!(fifo.success(), "mkfifo: {fifo}");
+        fs::File::create(dir.join("long")).unwrap().set_len((16 << 20) + 1).unwrap();
+        let said = format!(
+            "config.toml:9:9: `{rules}` cannot be read: {why}\n\
+             help: name a file of pf rules; its place is relative to this config\n"
+        );
+        assert_eq!(check(&dir), (Some(1), String::new(), said));
+    };
+    refused("fifo", "it is a FIFO, and no regular file");
+    refused(".", "it is a directory, and no regular file");
+    refused("/dev/zero", "it is a device, and no regular file");
+    refused("long", "larger than 16777216 bytes");
+    let dir = distributor("irregular-table", "rules = 'pf.conf'\n");
+    fs::write(dir.join("pf.conf"), "table <t> file \"/dev/zero\"\npass in from <t> dup-to m\n").unwrap();
+    let (code, stdout, stderr) = check(&dir);
+    assert_eq!((code, stdout.as_str()), (Some(1), ""));
+    assert!(stderr.contains("/dev/zero` cannot be read: it is a device, and no regular file\n"), "{stderr}");
+}
+
 #[test]
 fn listings_are_for_the_view_that_is_asked_for() {
     let case = case("035-distributor-pf-dup-to");
