@@ -80,7 +80,9 @@ pub fn explain(
     frame: &Frame<'_>,
     all: bool,
 ) -> Explanation {
-    let before = state.of(hook).clone();
+    // Of what is remembered, the fragments are many, and nothing is said of them.
+    let before = state.of(hook);
+    let (draws, turns) = (before.draws, before.turns.clone());
     let mut verdict = Verdict { hook, fate: Fate::Left, copies: Vec::new() };
     eval_into(&compiled.plan, state, now, seed, frame, &mut verdict);
     let judging = compiled.plan.hook(hook);
@@ -92,8 +94,8 @@ pub fn explain(
         worded: compiled.worded.get(&hook).map_or(&[], Vec::as_slice),
         subject: Subject::new(*frame),
         // As `Memory` draws it; where no rule asks for chance it decides nothing.
-        draw: mixed(seed.wrapping_add(before.draws.wrapping_mul(GOLDEN))),
-        turns: before.turns,
+        draw: mixed(seed.wrapping_add(draws.wrapping_mul(GOLDEN))),
+        turns,
     };
     teller.tell(&verdict)
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use offline::Source;
-use plan::eval::{State, Time};
+use plan::eval::{Fate, Judge, State, Time, Verdict};
 use plan::explain::{Explanation, Summary, explain};
 use plan::plan::HookId;
 use plan::{Compiled, Refusal};
@@ -111,6 +111,10 @@ struct Pages<'a> {
     compiled: &'a Compiled,
     hook: HookId,
     state: State,
+    /// Judges frames that are not explained.
+    judge: Judge<'a>,
+    /// Theirs, whose storage is used again.
+    verdict: Verdict,
     printer: Printer,
     summary: Summary,
     start: Option<Timestamp>,
@@ -127,6 +131,8 @@ impl<'a> Pages<'a> {
             compiled,
             hook,
             state: State::default(),
+            judge: Judge::new(&compiled.plan),
+            verdict: Verdict { hook, fate: Fate::Left, copies: Vec::new() },
             printer: Printer::new(),
             summary: Summary::default(),
             start: None,
@@ -142,12 +148,16 @@ impl<'a> Pages<'a> {
         let start = *self.start.get_or_insert(time);
         let now = Time(u64::try_from(time.0 - start.0).unwrap_or_default());
         let one = self.args.frame.is_some();
-        let explanation = explain(self.compiled, &mut self.state, (now, SEED), self.hook, frame, one);
         let mut line = String::new();
+        // A printer remembers what it saw: numbers of a conversation are relative to its first frame.
         self.printer.frame(frame, &mut line).expect("writing to a String cannot fail");
         if self.args.frame.is_some_and(|wanted| wanted != self.number) {
+            // Turns, chance and fragments go on from the frames before; why those went where is not asked.
+            let verdict = &mut self.verdict;
+            self.judge.judge_into(&mut self.state, now, SEED, frame, verdict);
             return true;
         }
+        let explanation = explain(self.compiled, &mut self.state, (now, SEED), self.hook, frame, one);
         self.summary.add(&explanation);
         let mut at = String::new();
         time_of_day(time, false, &mut at).expect("writing to a String cannot fail");

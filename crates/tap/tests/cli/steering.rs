@@ -77,6 +77,31 @@ fn one_frame_has_its_turn_as_in_a_replay() {
     assert_eq!(many["rules"][0]["decided"], 7);
 }
 
+/// The frames before the one that is asked for are judged only, and what they leave behind must be the same.
+#[test]
+fn the_last_frame_alone_is_explained_as_among_all() {
+    for (name, source) in [
+        ("043-pf-pool-round-robin", "sf0"),
+        ("045-pf-chance", "sf0"),
+        ("054-balance-by-flow-fragments", "a"),
+        ("056-balance-in-turn", "a"),
+    ] {
+        let case = case(name);
+        let all = explain(&case, source, &[]).stdout;
+        let starts: Vec<usize> = all.match_indices("frame ").map(|(at, _)| at).collect();
+        let starts = starts.iter().filter(|at| **at == 0 || all.as_bytes()[**at - 1] == b'\n');
+        let count = starts.count();
+        assert!(count >= 3, "{name}: {all}");
+        let last = explain(&case, source, &["--frame", &count.to_string()]);
+        assert_eq!((last.code, last.stderr.as_str()), (Some(0), ""), "{name}");
+        assert!(
+            last.stdout.contains("copy to ") && all.contains(&last.stdout),
+            "{name}: {}{all}",
+            last.stdout
+        );
+    }
+}
+
 #[test]
 fn what_cannot_be_explained_is_an_answer_of_no() {
     let case = case("038-pf-block-on-a-link");
