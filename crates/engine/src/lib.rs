@@ -9,7 +9,7 @@ mod ledger;
 mod rates;
 
 pub use kernel::{
-    DownReport, Error, PortReport, Refusal, UpReport, down, refusals, status, up, wiring_as_asked,
+    DownReport, Error, PortReport, Refusal, UpReport, down, emitted, refusals, status, up, wiring_as_asked,
 };
 pub use plan::ledger::{CopyStatus, Count, Dropped, MonitorStatus, PortStatus, Status, Table};
 pub use rates::rates;

@@ -63,6 +63,10 @@ pub fn run(args: &Args) -> ExitCode {
     if args.listing {
         return listing(&plan, args.view);
     }
+    // What the kernel would be given has bounds of its own, which no line of the config is to blame for.
+    if let Err(refusal) = engine::emitted(&plan, &engine::wiring_as_asked(&plan)) {
+        return output::fail(NO, refusal);
+    }
     let mut text = String::new();
     plan::text::print(&plan, &mut text).expect("writing to a String cannot fail");
     output::print(text);
@@ -89,13 +93,13 @@ fn listing(plan: &Plan, view: Option<View>) -> ExitCode {
         Some(View::Xdp) => Wiring::all(plan, bpf::layout::View::Xdp),
         Some(View::Tc) => Wiring::all(plan, bpf::layout::View::Tc),
     };
-    match bpf::emit::emit(plan, &wiring, bpf::emit::Mode::Attach) {
+    match engine::emitted(plan, &wiring) {
         Ok(emitted) => {
             let mut text = String::new();
             bpf::listing::all(&mut text, plan, &emitted).expect("writing to a String cannot fail");
             output::print(text);
             ExitCode::from(YES)
         }
-        Err(error) => output::fail(NO, error),
+        Err(refusal) => output::fail(NO, refusal),
     }
 }

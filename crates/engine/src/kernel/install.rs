@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bpf::asm::{MapRef, Symbol};
 use bpf::emit::{EmitError, Emitted, Mode, emit};
-use bpf::layout::{Part, TALLY_BYTES, Target, Wiring};
+use bpf::layout::{Part, TALLY_BYTES, Target, View, Wiring};
 use plan::ledger::Count;
 use plan::plan::{Attach, Direction, HookId, Plan, PortId, Role};
 use sys::{
@@ -103,7 +103,10 @@ fn emit_or_fall_back(plan: &Plan, chosen: &mut [Chosen], seed: u64) -> Result<(E
         *choice = Chosen { engine: Engine::Tcx, why, ..choice.clone() };
         changed = true;
     }
-    let refused = |error: EmitError| Error::Refused(vec![refusal(plan, chosen, &error)]);
+    let refused = |error: EmitError| {
+        let wiring = choose::wiring(plan, &super::engines(chosen));
+        Error::Refused(vec![refusal(plan, &wiring, &error)])
+    };
     if changed { try_emit(chosen).map_err(refused) } else { Err(refused(error)) }
 }
 
@@ -117,9 +120,10 @@ fn told<'p>(plan: &'p Plan, error: &EmitError) -> (Option<&'p plan::plan::Hook>,
     plan.hooks().find_map(of).unwrap_or((None, text.clone()))
 }
 
-fn refusal(plan: &Plan, chosen: &[Chosen], error: &EmitError) -> Refusal {
+/// Why programs cannot be emitted, and what to do.
+pub(super) fn refusal(plan: &Plan, wiring: &Wiring, error: &EmitError) -> Refusal {
     let (hook, what) = told(plan, error);
-    let xdp = |hook: &plan::plan::Hook| chosen[usize::from(hook.at.port.0)].engine == Engine::Xdp;
+    let xdp = |hook: &plan::plan::Hook| wiring.view(hook) == View::Xdp;
     match hook.filter(|hook| xdp(hook)).map(|hook| plan.port(hook.at.port)) {
         Some(port) => Refusal {
             what: format!("port {}: {} cannot be attached with xdp: {what}", port.name, port.interface),

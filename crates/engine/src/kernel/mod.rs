@@ -184,6 +184,18 @@ pub fn wiring_as_asked(plan: &Plan) -> bpf::layout::Wiring {
     choose::wiring(plan, &plan.ports.iter().map(engine).collect::<Vec<_>>())
 }
 
+/// The programs of a plan under a wiring, as `up` would load them: nothing is loaded here.
+///
+/// # Errors
+/// Why `up` would refuse, in the same words.
+pub fn emitted(
+    plan: &Plan,
+    wiring: &bpf::layout::Wiring,
+) -> std::result::Result<bpf::emit::Emitted, Refusal> {
+    bpf::emit::emit(plan, wiring, bpf::emit::Mode::Attach)
+        .map_err(|error| install::refusal(plan, wiring, &error))
+}
+
 /// Virtual interfaces that are there because of us.
 fn ours(found: &Found) -> Vec<String> {
     let pairs = found.state.iter().flat_map(|state| &state.saved.pairs);

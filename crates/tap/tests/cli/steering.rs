@@ -201,3 +201,46 @@ fn listings_are_for_the_view_that_is_asked_for() {
     assert_eq!((xdp.code, tc.code), (Some(0), Some(0)), "{}{}", xdp.stderr, tc.stderr);
     assert!(xdp.stdout.contains("tw_in_0: xdp,") && tc.stdout.contains("tw_in_0: tc,"));
 }
+
+/// Each test looks at other octets, so that nothing is shared and every one is a decision of its own.
+fn copies(count: usize) -> String {
+    let copy = |n: usize| {
+        let test = format!("ether[{}:4] & {} + {n} = ether[{}:4]", n % 90, n + 7, n % 80);
+        format!("[[device.copy]]\nmatch = '{test}'\nto = ['m']\n")
+    };
+    (0..count).map(copy).collect()
+}
+
+#[test]
+fn what_would_not_load_is_a_problem_of_check() {
+    let check = |folder: &str, more: &str, ports: &str| {
+        let dir = distributor(folder, more);
+        let config = fs::read_to_string(dir.join("config.toml")).unwrap();
+        fs::write(dir.join("config.toml"), config.replace("[ports]\na = 'e1'\nb = 'e2'\nm = 'e3'\n", ports))
+            .unwrap();
+        let mut ended = tapwright(&dir, &["check", "config.toml"]);
+        ended.stdout.truncate(6);
+        (ended.code, ended.stdout, ended.stderr)
+    };
+    let (plain, refused) = ("[ports]\na = 'e1'\nb = 'e2'\nm = 'e3'\n", (Some(1), String::new()));
+    let (code, stdout, stderr) = check("many-copies", &copies(4000), plain);
+    assert_eq!((code, stdout), refused);
+    // How many they are is the emitter's affair.
+    let (_, many) = stderr.split_once(|c: char| c.is_ascii_digit()).unwrap();
+    let many = many.trim_start_matches(|c: char| c.is_ascii_digit());
+    let said = " decisions one after the other, the kernel takes 8192\nhelp: use fewer or simpler rules\n";
+    assert!(stderr.starts_with("a: ") && many == said, "{stderr}");
+
+    let one = "[[device.copy]]\nmatch = 'tcp'\nto = ['m']\n";
+    let ports = |attach: &str| {
+        let a = format!("a = {{ interface = 'e1', attach = '{attach}' }}\n");
+        format!("[ports]\n{a}b = 'e2'\nm = {{ interface = 'e3', rate = '1Gbit' }}\n")
+    };
+    let (code, stdout, stderr) = check("xdp-copies", one, &ports("xdp"));
+    assert_eq!((code, stdout), refused);
+    let said = "port a: e1 cannot be attached with xdp: a: in XDP, rules that look beyond the VLAN cannot copy to a \
+                port with a rate\n\
+                help: use attach = \"auto\" or \"tcx\", or fewer and simpler rules\n";
+    assert!(stderr.ends_with(said), "{stderr}");
+    assert_eq!(check("any-copies", one, &ports("auto")), (Some(0), "plan 1".to_owned(), String::new()));
+}
