@@ -48,7 +48,9 @@ impl World {
             world.ports.push(port);
         }
         for number in 0..3 {
-            let entries: Vec<Entry> = (0..1 + world.random.below(12)).map(|_| world.entry()).collect();
+            // One of them has enough networks to be found by itself.
+            let most = if number == 0 { 120 } else { 12 };
+            let entries: Vec<Entry> = (0..1 + world.random.below(most)).map(|_| world.entry()).collect();
             world.tables.push(Arc::new(AddressTable::new(format!("t{number}"), entries)));
         }
         world
