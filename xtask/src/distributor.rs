@@ -30,7 +30,8 @@ pub fn check(dir: &Path) -> Outcome {
         let path = examples.join(name);
         std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
     };
-    let plan = plan::compile_with(CONFIG, &read(CONFIG)?, &read).map_err(|problems| problems.to_string())?.plan;
+    let plan =
+        plan::compile_with(CONFIG, &read(CONFIG)?, &read).map_err(|problems| problems.to_string())?.plan;
     let mut inputs = Vec::new();
     for (port, octets) in ["sf0", "sf1"].into_iter().zip(halves(&file)?) {
         let at = plan.point(port).map_err(|refusal| refusal.to_string())?;
@@ -51,7 +52,9 @@ pub fn check(dir: &Path) -> Outcome {
             let copies = copies.filter(|copy| copy.monitor == monitor && copy.source == source);
             let copied: u64 = copies.map(|copy| copy.copied).sum();
             if copied != wanted {
-                return Err(format!("{monitor} is sent {copied} frames of {source}, and tcpdump counts {wanted}"));
+                return Err(format!(
+                    "{monitor} is sent {copied} frames of {source}, and tcpdump counts {wanted}"
+                ));
             }
             expected.push(wanted.to_string());
         }
@@ -65,8 +68,7 @@ pub fn check(dir: &Path) -> Outcome {
 fn halves(file: &Path) -> Result<[Vec<u8>; 2], String> {
     let octets = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let mut halves = [Vec::new(), Vec::new()];
-    let writers =
-        halves.each_mut().map(|half| PcapWriter::new(wire::LinkType::ETHERNET, false, half));
+    let writers = halves.each_mut().map(|half| PcapWriter::new(wire::LinkType::ETHERNET, false, half));
     let mut trouble = None;
     let inside = INSIDE.parse().ok();
     capture::read(&octets, |_, packet| {
