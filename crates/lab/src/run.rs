@@ -392,11 +392,7 @@ fn to_u64(count: usize) -> u64 {
 /// any user would be told.
 fn compile(layout: &Layout) -> Result<Vec<Plan>, LabError> {
     let compile = |place: &BoxPlan| {
-        let files = |name: &str| {
-            let found = place.files.iter().find(|(known, _)| *known == name);
-            found.map(|(_, text)| (*text).to_owned()).ok_or_else(|| "the lab has no such file".to_owned())
-        };
-        let compiled = plan::compile_with(&place.file, &place.text, &files);
+        let compiled = place.compile();
         compiled.map(|compiled| compiled.plan).map_err(|problems| LabError::new(&place.file, problems))
     };
     layout.boxes.iter().map(compile).collect()

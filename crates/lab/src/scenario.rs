@@ -3,6 +3,7 @@
 //! A scenario says which cables are cut, what is plugged in where, the config of each box that runs a plan, and
 //! what each sensor should see. Never does I/O; `run` makes it happen.
 
+use plan::{Compiled, Problems};
 use wire::Frame;
 use wire::headers::{protocol, walk};
 
@@ -84,6 +85,20 @@ pub struct BoxPlan {
     pub files: Vec<(&'static str, &'static str)>,
     /// What the ledger of its ports must agree with.
     pub ports: Vec<PortTruth>,
+}
+
+impl BoxPlan {
+    /// The plan of its config, and what is advised.
+    ///
+    /// # Errors
+    /// What is wrong with the config, or with a file that it names.
+    pub fn compile(&self) -> Result<Compiled, Problems> {
+        let files = |name: &str| {
+            let found = self.files.iter().find(|(known, _)| *known == name);
+            found.map(|(_, text)| (*text).to_owned()).ok_or_else(|| "the lab has no such file".to_owned())
+        };
+        plan::compile_with(&self.file, &self.text, &files)
+    }
 }
 
 /// A port of a plan, and the ends of cables that say what should have entered.
@@ -726,11 +741,11 @@ mod tests {
     fn every_config_compiles_without_a_word_of_advice() {
         for (name, layout) in layouts() {
             for plan in &layout.boxes {
-                let (compiled, advice) = plan::compile(&plan.file, &plan.text).expect(name);
-                assert!(advice.is_empty(), "{name}: {advice:?}");
+                let compiled = plan.compile().expect(name);
+                assert!(compiled.advice.is_empty(), "{name}: {:?}", compiled.advice);
                 for truth in &plan.ports {
                     assert!(
-                        compiled.ports.iter().any(|port| port.name == truth.port),
+                        compiled.plan.ports.iter().any(|port| port.name == truth.port),
                         "{name}: {}",
                         truth.port
                     );
