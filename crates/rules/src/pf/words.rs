@@ -1,5 +1,7 @@
 //! The words of the language: which can begin a statement, and why some are refused.
 
+pub(super) use crate::wording::{nearest, shown};
+
 /// Words that begin a statement that is read.
 const STATEMENTS: &[&str] = &["pass", "block", "match", "table", "set"];
 
@@ -240,59 +242,6 @@ pub(super) fn begins(word: &str, next: Option<&str>) -> bool {
 /// All words that begin a statement that is read.
 pub(super) fn statements() -> impl Iterator<Item = &'static str> {
     STATEMENTS.iter().copied()
-}
-
-/// A word of the user's, fit to stand in a message: control characters escaped, long ones cut.
-pub(super) fn shown(word: &str) -> String {
-    const LONGEST: usize = 60;
-    let mut out = String::from("`");
-    for (count, character) in word.chars().enumerate() {
-        if count == LONGEST {
-            out.push('…');
-            break;
-        }
-        match character {
-            c if c.is_control() || ('\u{200b}'..='\u{202e}').contains(&c) => out.extend(c.escape_default()),
-            c => out.push(c),
-        }
-    }
-    out.push('`');
-    out
-}
-
-/// The known word that is nearest to a mistyped one, if any is near: at most a third of its letters differ.
-pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    const LONGEST: usize = 40;
-    let letters: Vec<char> = word.chars().take(LONGEST + 1).collect();
-    if letters.len() > LONGEST {
-        return None;
-    }
-    let distances = known
-        .into_iter()
-        .filter(|known| known.len() <= LONGEST)
-        .map(|known| (distance(&letters, known), known));
-    distances.filter(|(distance, _)| *distance * 3 <= letters.len().max(3)).min().map(|(_, known)| known)
-}
-
-/// Letters to add, drop, change, or swap with the next.
-fn distance(word: &[char], known: &str) -> usize {
-    let known: Vec<char> = known.chars().collect();
-    let mut before = vec![0; word.len() + 1];
-    let mut row: Vec<usize> = (0..=word.len()).collect();
-    for line in 1..=known.len() {
-        let mut next = vec![line; word.len() + 1];
-        for at in 1..=word.len() {
-            let change = row[at - 1] + usize::from(word[at - 1] != known[line - 1]);
-            next[at] = change.min(row[at] + 1).min(next[at - 1] + 1);
-            let is_swap =
-                line > 1 && at > 1 && word[at - 1] == known[line - 2] && word[at - 2] == known[line - 1];
-            if is_swap {
-                next[at] = next[at].min(before[at - 2] + 1);
-            }
-        }
-        before = std::mem::replace(&mut row, next);
-    }
-    row[word.len()]
 }
 
 #[cfg(test)]
