@@ -256,7 +256,8 @@ fn repeats_a_sink(hook: &Hook) -> bool {
     })
 }
 
-/// Ports that an XDP program of this hook redirects to itself: those passed to, and monitors without a rate.
+/// Ports that an XDP program of this hook redirects to itself, each once: those passed to, and monitors without a
+/// rate.
 fn direct_targets(plan: &Plan, hook: &Hook) -> Vec<PortId> {
     let passed = match &hook.pass {
         Pass::Leave => Vec::new(),
@@ -266,7 +267,9 @@ fn direct_targets(plan: &Plan, hook: &Hook) -> Vec<PortId> {
         let Sink::Port(port) = plan.sink(copy.sink);
         plan.port(*port).queue.is_none().then_some(*port)
     });
-    passed.into_iter().chain(copied).collect()
+    // Ten thousand rules may copy to one monitor, which need be asked only once what it takes.
+    let mut known = BTreeSet::new();
+    passed.into_iter().chain(copied).filter(|port| known.insert(*port)).collect()
 }
 
 /// What the choices mean for the programs: a copy from an XDP port to a monitor with a rate takes the hop,
