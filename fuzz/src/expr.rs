@@ -28,7 +28,11 @@ pub fn expression(input: &[u8]) {
                 assert!(text.get(flaw.span.clone()).is_some(), "{flaw:?}");
                 let help = flaw.help.unwrap_or_default();
                 assert!(!flaw.what.is_empty() && !help.is_empty());
-                assert!(!flaw.what.contains(char::is_control) && !help.contains(char::is_control), "{:?}", flaw.what);
+                assert!(
+                    !flaw.what.contains(char::is_control) && !help.contains(char::is_control),
+                    "{:?}",
+                    flaw.what
+                );
             }
         }
     }

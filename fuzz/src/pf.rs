@@ -24,7 +24,8 @@ pub fn rules(octets: &[u8]) {
         return;
     }
     let canonical = parsed.to_string();
-    let again = parse("again.conf", &canonical, &files).unwrap_or_else(|refused| panic!("{canonical}{refused}"));
+    let again =
+        parse("again.conf", &canonical, &files).unwrap_or_else(|refused| panic!("{canonical}{refused}"));
     assert_eq!(again.to_string(), canonical);
     assert_eq!(again.tables, parsed.tables);
     assert_eq!(again.tags, parsed.tags);
