@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use plan::plan::{HookId, PortId};
-use rules::form::RuleId;
+use rules::form::{Operator, RuleId};
 
 use crate::tables::TableId;
 
@@ -135,6 +135,23 @@ pub enum Alu {
 }
 
 impl Alu {
+    /// The instruction that does what an operator of the form says. Division by 0 and shifts by 32 or more are the
+    /// caller's.
+    pub(crate) const fn of(operator: Operator) -> Self {
+        match operator {
+            Operator::Add => Self::Add,
+            Operator::Subtract => Self::Sub,
+            Operator::Multiply => Self::Mul,
+            Operator::Divide => Self::Div,
+            Operator::Remainder => Self::Mod,
+            Operator::And => Self::And,
+            Operator::Or => Self::Or,
+            Operator::ExclusiveOr => Self::Xor,
+            Operator::ShiftLeft => Self::Lsh,
+            Operator::ShiftRight => Self::Rsh,
+        }
+    }
+
     pub(crate) const fn bits(self) -> u8 {
         match self {
             Self::Add => 0x00,

@@ -155,18 +155,18 @@ impl Reckoner<'_> {
         match operator {
             Operator::Divide | Operator::Remainder => {
                 self.asm.jump_if32(Reg::R3, Cond::Eq, 0, self.cut);
-                self.asm.alu32(alu(operator), VALUE, Reg::R3);
+                self.asm.alu32(Alu::of(operator), VALUE, Reg::R3);
             }
             Operator::ShiftLeft | Operator::ShiftRight => {
                 let (none, done) = (self.asm.label(), self.asm.label());
                 self.asm.jump_if32(Reg::R3, Cond::Gt, 31, none);
-                self.asm.alu32(alu(operator), VALUE, Reg::R3);
+                self.asm.alu32(Alu::of(operator), VALUE, Reg::R3);
                 self.asm.jump(done);
                 self.asm.place(none);
                 self.asm.mov(VALUE, 0);
                 self.asm.place(done);
             }
-            _ => self.asm.alu32(alu(operator), VALUE, Reg::R3),
+            _ => self.asm.alu32(Alu::of(operator), VALUE, Reg::R3),
         }
         true
     }
@@ -178,7 +178,7 @@ impl Reckoner<'_> {
                 return false;
             }
             (Operator::ShiftLeft | Operator::ShiftRight, 32..) => self.asm.mov(VALUE, 0),
-            _ => self.asm.alu32(alu(operator), VALUE, right.cast_signed()),
+            _ => self.asm.alu32(Alu::of(operator), VALUE, right.cast_signed()),
         }
         true
     }
@@ -287,20 +287,5 @@ fn memory_size(size: LoadSize) -> Size {
         LoadSize::One => Size::Byte,
         LoadSize::Two => Size::Half,
         LoadSize::Four => Size::Word,
-    }
-}
-
-fn alu(operator: Operator) -> Alu {
-    match operator {
-        Operator::Add => Alu::Add,
-        Operator::Subtract => Alu::Sub,
-        Operator::Multiply => Alu::Mul,
-        Operator::Divide => Alu::Div,
-        Operator::Remainder => Alu::Mod,
-        Operator::And => Alu::And,
-        Operator::Or => Alu::Or,
-        Operator::ExclusiveOr => Alu::Xor,
-        Operator::ShiftLeft => Alu::Lsh,
-        Operator::ShiftRight => Alu::Rsh,
     }
 }

@@ -214,18 +214,7 @@ impl Code<'_> {
             Source::Vlan => self.asm.load(Size::Half, dst, Reg::R10, self.place.vlan),
         }
         for (operator, by) in &number.then {
-            let op = match operator {
-                Operator::Add => Alu::Add,
-                Operator::Subtract => Alu::Sub,
-                Operator::Multiply => Alu::Mul,
-                Operator::Divide => Alu::Div,
-                Operator::Remainder => Alu::Mod,
-                Operator::And => Alu::And,
-                Operator::Or => Alu::Or,
-                Operator::ExclusiveOr => Alu::Xor,
-                Operator::ShiftLeft => Alu::Lsh,
-                Operator::ShiftRight => Alu::Rsh,
-            };
+            let op = Alu::of(*operator);
             match operator {
                 Operator::ShiftLeft | Operator::ShiftRight if *by >= 32 => self.asm.mov(dst, 0),
                 _ => self.asm.alu32(op, dst, by.cast_signed()),
