@@ -84,7 +84,9 @@ const STEERED: usize = 3;
 
 /// Rules for as small a plan as has a hash table, prefixes, counters in rows of their own, and a memory.
 fn rules() -> String {
-    let networks: Vec<String> = (0..40).map(|n| format!("10.{n}.0.0/{}", 16 + n % 9)).collect();
+    // IPv4 networks are found in arrays, those of IPv6 by their prefixes.
+    let networks: Vec<String> =
+        (0..40).flat_map(|n| [format!("10.{n}.0.0/{}", 16 + n % 9), format!("2001:db8:{n}::/48")]).collect();
     let mut text = format!("table <nets> const {{ {} }}\n", networks.join(" "));
     for n in 0..150 {
         let _ = writeln!(
@@ -92,9 +94,7 @@ fn rules() -> String {
             "block in quick on a inet proto tcp from 192.0.2.{n} port 1024 to 198.51.100.1 port 80"
         );
     }
-    text.push_str(
-        "pass in on a dup-to { (web 192.0.2.254), (rest 192.0.2.253) } round-robin from <nets> to any\n",
-    );
+    text.push_str("pass in on a dup-to { web, rest } round-robin from <nets> to any\n");
     text
 }
 
