@@ -1,4 +1,5 @@
-//! Random plans, frames and times: a replay says of each frame what `eval` says, in merged order.
+//! Random plans, with rules and without, frames and times: a replay says of each frame what `eval` says, in merged
+//! order, with what rules remember carried along.
 
 use std::collections::BTreeMap;
 
@@ -23,10 +24,11 @@ type Sent = (i128, usize, Vec<u8>);
 fn expected(plan: &Plan, points: &[plan::plan::Point], mut frames: Vec<Sent>) -> Expected {
     frames.sort_by_key(|(us, input, _)| (*us, *input));
     let mut expected = Expected { ports: BTreeMap::new(), entered: 0, matched: 0, fates: [0; 4] };
+    let mut state = State::default();
     for (us, input, data) in frames {
         let frame = Frame::ethernet(&data).unwrap();
         let Verdict { hook, fate, copies } =
-            eval(plan, &mut State::default(), Time(0), 0, points[input], &frame).unwrap();
+            eval(plan, &mut state, Time(0), 0, points[input], &frame).unwrap();
         expected.entered += 1;
         expected.matched += copies.len() as u64;
         let mut to = Vec::new();
@@ -51,25 +53,27 @@ fn expected(plan: &Plan, points: &[plan::plan::Point], mut frames: Vec<Sent>) ->
     expected
 }
 
-/// Pairs of a plan and a frame that a run compares, at least.
+/// Pairs of a plan and a frame that a run compares, at least, of plans with rules and as many of plans without.
 const PAIRS: u64 = 100_000;
 
 #[test]
 fn a_replay_says_what_eval_says() {
-    let mut pairs = 0;
+    let (mut steered, mut plain) = (0, 0);
     let first = corpus::seed();
     for seed in (0..).map(|number| first.wrapping_add(number)) {
-        pairs += compare(seed);
-        if pairs >= PAIRS {
+        let steers = seed.is_multiple_of(2);
+        *if steers { &mut steered } else { &mut plain } += compare(seed, steers);
+        if steered.min(plain) >= PAIRS {
             break;
         }
     }
 }
 
-/// Replays random frames through a random plan. How many frames were judged.
-fn compare(seed: u64) -> u64 {
+/// Replays random frames through a random plan; one that steers has rules, and packets that they often hold for. How
+/// many frames were judged.
+fn compare(seed: u64, steers: bool) -> u64 {
     let random = &mut Random::new(seed);
-    let plan = arbitrary::plan(random);
+    let plan = if steers { arbitrary::steering_plan(random) } else { arbitrary::plan(random) };
     let points: Vec<_> = (0..=random.below(4)).filter_map(|_| arbitrary::point(random, &plan)).collect();
     let mut inputs = Vec::new();
     let mut frames = Vec::new();
@@ -79,7 +83,11 @@ fn compare(seed: u64) -> u64 {
         for _ in 0..random.below(60) {
             // Often the same moment as before, so that ties are met.
             us += i128::try_from(random.below(3)).unwrap();
-            mine.push((us, index, arbitrary::frame(random, &plan)));
+            let data = match steers {
+                true => arbitrary::packet(random, &plan),
+                false => arbitrary::frame(random, &plan),
+            };
+            mine.push((us, index, data));
         }
         let packets: Vec<(i128, &[u8])> = mine.iter().map(|(us, _, data)| (*us, &data[..])).collect();
         inputs.push(stream(*point, pcap(&packets)));
