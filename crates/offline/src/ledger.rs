@@ -1,14 +1,9 @@
 //! What a replay did: the ledger that every backend shares, and what was read and written.
-//!
-//! Counts by index while frames run, and puts names to the numbers at the end.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use plan::ledger::{BlockStatus, CopyStatus, Count, Dropped, MonitorStatus, Status, Table};
-use plan::plan::{Hook, Pass, Plan, PortId, Role, Sink, SinkId};
-use plan::text::role_name;
-use rules::form::RuleId;
+use plan::ledger::{Status, Table};
+use plan::plan::{Plan, PortId, Role};
 use serde::Serialize;
 
 /// What a replay did. As JSON, one object: the keys of the ledger, `inputs` and `outputs`.
@@ -89,120 +84,8 @@ impl fmt::Display for Report {
     }
 }
 
-/// The counters of a running replay, by index: no name is looked up for a frame.
-#[derive(Debug)]
-pub(crate) struct Counters {
-    /// By hook.
-    pub(crate) hooks: Vec<HookCounters>,
-    /// By sink.
-    pub(crate) sinks: Vec<SinkCounters>,
-}
-
-#[derive(Clone, Debug, Default)]
-pub(crate) struct HookCounters {
-    pub(crate) entered: Count,
-    pub(crate) passed: u64,
-    /// By each rule that can block.
-    pub(crate) blocked: BTreeMap<RuleId, u64>,
-    pub(crate) consumed: u64,
-    pub(crate) left: u64,
-    /// By copy: matched, copied.
-    pub(crate) copies: Vec<(u64, u64)>,
-}
-
-#[derive(Clone, Debug, Default)]
-pub(crate) struct SinkCounters {
-    pub(crate) reached: u64,
-    pub(crate) sent: u64,
-}
-
-impl Counters {
-    pub(crate) fn new(plan: &Plan) -> Self {
-        let hook = |hook: &Hook| HookCounters {
-            copies: vec![(0, 0); hook.copies.len()],
-            blocked: hook.program.blocking().into_iter().map(|rule| (rule, 0)).collect(),
-            ..HookCounters::default()
-        };
-        Self {
-            hooks: plan.hooks.iter().map(hook).collect(),
-            sinks: vec![SinkCounters::default(); plan.sinks.len()],
-        }
-    }
-
-    /// The ledger by name, with its sums worked out.
-    pub(crate) fn ledger(&self, plan: &Plan) -> Status {
-        let mut status = Status { backend: "offline".into(), ..Status::default() };
-        for ((_, hook), counters) in plan.hooks().zip(&self.hooks) {
-            let at = plan.port(hook.at.port);
-            let port = status.ports.entry(at.name.clone()).or_default();
-            (port.interface, port.role) = (at.interface.clone(), role_name(at.role).into());
-            port.entered.frames += counters.entered.frames;
-            port.entered.bytes += counters.entered.bytes;
-            port.passed += counters.passed;
-            let blocked = blocked(plan, hook, counters);
-            blocked.iter().for_each(|rule| port.add_blocked(&rule.rule, rule.blocked));
-            status.blocked.extend(blocked);
-            port.consumed += counters.consumed;
-            port.left += counters.left;
-            for (copy, (matched, copied)) in hook.copies.iter().zip(&counters.copies) {
-                status.copies.push(CopyStatus {
-                    rule: plan.rule(copy.rule).label.clone(),
-                    source: plan.source_name(hook),
-                    monitor: plan.sink_name(copy.sink).to_owned(),
-                    matched: *matched,
-                    copied: *copied,
-                    errors: BTreeMap::new(),
-                });
-            }
-        }
-        for ((id, sink), counters) in plan.sinks().zip(&self.sinks) {
-            let monitor = self.monitor(plan, id, sink, counters);
-            status.monitors.insert(plan.sink_name(id).to_owned(), monitor);
-        }
-        status.notes.extend(unlimited(plan));
-        status.balance();
-        status
-    }
-
-    fn monitor(&self, plan: &Plan, id: SinkId, sink: &Sink, counters: &SinkCounters) -> MonitorStatus {
-        let Sink::Port(port) = sink;
-        let copies =
-            plan.hooks().zip(&self.hooks).flat_map(|((_, hook), it)| hook.copies.iter().zip(&it.copies));
-        let copied = copies.filter(|(copy, _)| copy.sink == id).map(|(_, (_, copied))| copied).sum();
-        let buffer = plan.sides(id).into_iter().map(|side| (side.name, 0)).collect();
-        MonitorStatus {
-            interface: plan.port(*port).interface.clone(),
-            copied,
-            reached: counters.reached,
-            sent: counters.sent,
-            dropped: Dropped { buffer, device: 0 },
-            ..MonitorStatus::default()
-        }
-    }
-}
-
-/// What each rule stopped, the rules of one name together, in plan order. Where the host goes on with frames no
-/// rule stops any.
-fn blocked(plan: &Plan, hook: &Hook, counters: &HookCounters) -> Vec<BlockStatus> {
-    if hook.pass == Pass::Leave {
-        return Vec::new();
-    }
-    let source = plan.source_name(hook);
-    let mut known: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut rules: Vec<BlockStatus> = Vec::new();
-    for id in hook.program.blocking() {
-        let label = plan.rule(id).label.as_str();
-        let at = *known.entry(label).or_insert(rules.len());
-        if at == rules.len() {
-            rules.push(BlockStatus { rule: label.to_owned(), source: source.clone(), blocked: 0 });
-        }
-        rules[at].blocked += counters.blocked.get(&id).copied().unwrap_or(0);
-    }
-    rules
-}
-
 /// What to know of monitor ports that are slower in the plan than in a replay.
-fn unlimited(plan: &Plan) -> Option<String> {
+pub(crate) fn unlimited(plan: &Plan) -> Option<String> {
     let slow = plan.ports.iter().filter(|port| port.queue.is_some());
     let names: Vec<&str> = slow.map(|port| port.name.as_str()).collect();
     (!names.is_empty()).then(|| {

@@ -16,11 +16,12 @@ use std::path::PathBuf;
 use plan::Refusal;
 use plan::eval::{Fate, Judge, State, Time, Verdict};
 use plan::plan::{HookId, Plan, PortId, Sink};
+use plan::tally::{Given, Tally};
 use wire::LinkType;
 use wire::capture::{Format, Timestamp};
 
 use crate::input::{Feed, Found, Input, Source};
-use crate::ledger::{Counters, InputReport, Report};
+use crate::ledger::{InputReport, Report, unlimited};
 use crate::output::{self, Output, Outputs};
 use crate::refuse::refusals;
 
@@ -108,10 +109,12 @@ pub fn replay(
             output.expect(expected.mixed.contains(&index), expected.nanoseconds);
         }
     }
-    let mut counters = Counters::new(plan);
-    run(plan, &mut feeds, &mut counters, &mut outputs, progress)?;
+    let mut tally = Tally::new(plan);
+    run(plan, &mut feeds, &mut tally, &mut outputs, progress)?;
     let inputs = feeds.iter().map(|feed| input_report(plan, feed)).collect();
-    let mut report = Report { ledger: counters.ledger(plan), inputs, outputs: Vec::new() };
+    let mut ledger = tally.ledger(plan, "offline");
+    ledger.notes.extend(unlimited(plan));
+    let mut report = Report { ledger, inputs, outputs: Vec::new() };
     for output in outputs.into_iter().flatten() {
         report.outputs.extend(output.finish().map_err(|(file, failure)| refusal(file, failure))?);
     }
@@ -157,11 +160,11 @@ trait Visitor {
 fn run(
     plan: &Plan,
     feeds: &mut [Feed],
-    counters: &mut Counters,
+    tally: &mut Tally,
     outputs: &mut [Option<Output>],
     progress: impl FnMut(&Progress),
 ) -> Result<(), ReplayError> {
-    let mut run = Run { plan, counters, outputs, progress, done: Progress::default() };
+    let mut run = Run { plan, tally, outputs, progress, done: Progress::default() };
     judge_all(plan, feeds, &mut run)?;
     (run.progress)(&run.done);
     Ok(())
@@ -170,7 +173,7 @@ fn run(
 /// Counts, and writes to the outputs.
 struct Run<'a, P> {
     plan: &'a Plan,
-    counters: &'a mut Counters,
+    tally: &'a mut Tally,
     outputs: &'a mut [Option<Output>],
     progress: P,
     done: Progress,
@@ -179,39 +182,16 @@ struct Run<'a, P> {
 impl<P: FnMut(&Progress)> Visitor for Run<'_, P> {
     #[inline]
     fn judged(&mut self, verdict: &Verdict, found: &Found<'_>) -> Result<(), ReplayError> {
-        let Self { plan, counters, outputs, progress, done } = self;
+        let Self { plan, tally, outputs, progress, done } = self;
         let frame = &found.frame;
-        let hook = plan.hook(verdict.hook);
-        let count = &mut counters.hooks[usize::from(verdict.hook.0)];
-        count.entered.frames += 1;
-        count.entered.bytes += u64::from(frame.wire_len);
-        let mut send = |port: PortId| match &mut outputs[usize::from(port.0)] {
-            Some(output) => output
-                .frame(verdict.hook, found)
-                .map_err(|failure| refusal(output.file().to_owned(), failure)),
-            None => Ok(()),
-        };
-        match &verdict.fate {
-            Fate::Left => count.left += 1,
-            Fate::Consumed => count.consumed += 1,
-            Fate::Blocked(rule) => *count.blocked.entry(*rule).or_default() += 1,
-            Fate::Passed(ports) => {
-                ports.iter().try_for_each(|port| send(*port))?;
-                count.passed += 1;
+        tally.deliver(plan, verdict, frame.wire_len, |outlet| {
+            if let Some(output) = &mut outputs[usize::from(outlet.port().0)] {
+                output
+                    .frame(verdict.hook, found)
+                    .map_err(|failure| refusal(output.file().to_owned(), failure))?;
             }
-        }
-        for index in &verdict.copies {
-            let copy = Plan::copy(hook, *index);
-            let (matched, copied) = &mut count.copies[usize::from(index.0)];
-            *matched += 1;
-            let sink = &mut counters.sinks[usize::from(copy.sink.0)];
-            *copied += 1;
-            sink.reached += 1;
-            match plan.sink(copy.sink) {
-                Sink::Port(port) => send(*port)?,
-            }
-            sink.sent += 1;
-        }
+            Ok(Given::Sent)
+        })?;
         done.frames += 1;
         done.bytes += u64::try_from(frame.data.len()).unwrap_or(u64::MAX);
         done.time = found.time;

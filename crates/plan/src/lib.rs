@@ -17,6 +17,8 @@ pub mod names;
 pub mod plan;
 mod problem;
 pub mod rule_files;
+pub mod simulation;
+pub mod tally;
 pub mod text;
 pub mod units;
 
@@ -30,6 +32,7 @@ pub use rule_files::{Files, RuleFile, no_files};
 use std::collections::BTreeMap;
 
 use plan::{Direction, HookId, Plan};
+use simulation::Simulation;
 
 /// What a text asks for, and how it was written.
 #[derive(Clone, Debug)]
@@ -44,6 +47,8 @@ pub struct Compiled {
     pub expressions: BTreeMap<String, String>,
     /// Where the rules of each set were written, by hook and in the order of its sets. Empty for a plan.
     pub worded: BTreeMap<HookId, Vec<Worded>>,
+    /// What virtual time is told. The default for a plan.
+    pub simulation: Simulation,
 }
 
 /// Where the rules of a set were written.
@@ -78,6 +83,7 @@ pub fn compile_with(file: &str, text: &str, files: &Files<'_>) -> Result<Compile
             rule_files: Vec::new(),
             expressions: BTreeMap::new(),
             worded: BTreeMap::new(),
+            simulation: Simulation::default(),
         });
     }
     let mut report = problem::Report::new(text);
@@ -103,7 +109,14 @@ pub fn compile_with(file: &str, text: &str, files: &Files<'_>) -> Result<Compile
     advice.extend(advice::advise(&plan, &places));
     advice.extend(advice::advise_rules(&plan, &rule_files, &worded));
     advice.sort_by(|x, y| x.at.cmp(&y.at));
-    Ok(Compiled { plan, advice, rule_files, expressions: expanded.expressions, worded })
+    Ok(Compiled {
+        plan,
+        advice,
+        rule_files,
+        expressions: expanded.expressions,
+        worded,
+        simulation: Simulation::default(),
+    })
 }
 
 /// Puts what is known by the names of ports under the ids of hooks.
