@@ -7,6 +7,7 @@
 
 mod input;
 mod ledger;
+pub mod meter;
 mod output;
 mod refuse;
 mod replay;

@@ -1,0 +1,293 @@
+//! Measures of one port: what was offered, carried and lost, what waited and for how long, microbursts, and what rate
+//! or buffer would have lost nothing.
+//!
+//! A [`PortMeter`] is told events and never asks for any: no clock, no files, no frames, and memory that does not grow
+//! with time. It is no part of the port: a model (or a real port) runs as it runs, and the meter looks on.
+//!
+//! ```
+//! use offline::meter::{PortMeter, Spec};
+//!
+//! let mut meter = PortMeter::new(Spec {
+//!     name: "ids".into(),
+//!     sides: vec!["a".into(), "b".into()],
+//!     rate_bits: Some(100_000_000),
+//!     buffer_bytes: Some(1 << 20),
+//!     ..Spec::default()
+//! });
+//! // A frame of side a at 0 ns; it leaves at once. Then one of side b that finds no room.
+//! meter.offered(0, 0, 1476, 1500);
+//! meter.departed(0, 120_000, 0, 1476);
+//! meter.offered(500, 1, 1476, 1500);
+//! meter.dropped(500, 1, 1476);
+//! let measured = meter.finish(1_000_000);
+//! assert_eq!(measured.report.total.dropped.frames, 1);
+//! println!("{}", measured.report);
+//! ```
+
+mod histogram;
+mod queue;
+mod report;
+mod series;
+mod show;
+mod windows;
+
+use plan::ledger::Count;
+use plan::simulation::Framing;
+
+use histogram::Histogram;
+use queue::Depth;
+pub use report::{Burst, Cure, Delay, Load, Losses, Measures, PortReport, Queue, SideReport};
+use series::SeriesMeter;
+pub use series::{Series, SideSeries};
+pub use show::Reports;
+use windows::{Windows, bits_a_second};
+
+/// What a meter is to look at.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Spec {
+    /// The user's name of the port.
+    pub name: String,
+    /// Names of the sides; events say which by index. An index beyond them counts for the last.
+    pub sides: Vec<String>,
+    /// Bits a second of wire that the port sends; `None`: nothing ever waits.
+    pub rate_bits: Option<u64>,
+    /// Frame bytes that may wait, one buffer a side.
+    pub buffer_bytes: Option<u64>,
+    /// What a frame takes on the wire of the port.
+    pub framing: Framing,
+    /// Whether to work out what would have lost nothing (needs a rate).
+    pub cure: bool,
+    /// Whether to keep the [`Series`] that a plot is made of.
+    pub plots: bool,
+}
+
+/// What a meter gives in the end.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Measured {
+    /// The numbers.
+    pub report: PortReport,
+    /// What a plot is made of, where it was asked for.
+    pub series: Option<Series>,
+}
+
+/// Looks on at one port.
+///
+/// Times never go back within one kind of event; the kinds may be told in any order.
+#[derive(Clone, Debug)]
+pub struct PortMeter {
+    spec: Spec,
+    from_ns: Option<u64>,
+    until_ns: u64,
+    sides: Vec<Side>,
+    all: Windows,
+    depth: Depth,
+    waiting: u64,
+    series: Option<SeriesMeter>,
+}
+
+/// What is counted of one side.
+#[derive(Clone, Debug)]
+struct Side {
+    offered: Count,
+    wire_bytes: u64,
+    carried: Count,
+    dropped: Count,
+    /// Times of the first and the last loss.
+    lost_ns: Option<(u64, u64)>,
+    depth: Depth,
+    delays: Histogram,
+    windows: Windows,
+}
+
+impl Side {
+    fn new(rate_bits: Option<u64>) -> Self {
+        Self {
+            offered: Count::default(),
+            wire_bytes: 0,
+            carried: Count::default(),
+            dropped: Count::default(),
+            lost_ns: None,
+            depth: Depth::default(),
+            delays: Histogram::default(),
+            windows: Windows::new(rate_bits),
+        }
+    }
+}
+
+impl PortMeter {
+    /// A meter that has seen nothing yet. A port without sides has one, without a name.
+    pub fn new(mut spec: Spec) -> Self {
+        if spec.sides.is_empty() {
+            spec.sides.push(String::new());
+        }
+        let sides = spec.sides.iter().map(|_| Side::new(spec.rate_bits)).collect();
+        let all = Windows::new(spec.rate_bits);
+        let depth = Depth::default();
+        Self { spec, from_ns: None, until_ns: 0, sides, all, depth, waiting: 0, series: None }
+    }
+
+    #[inline]
+    fn side(&self, side: u16) -> usize {
+        usize::from(side).min(self.sides.len() - 1)
+    }
+
+    #[inline]
+    fn sees(&mut self, at_ns: u64) {
+        self.until_ns = self.until_ns.max(at_ns);
+        if self.from_ns.is_none() {
+            self.begin(at_ns);
+        }
+    }
+
+    #[cold]
+    fn begin(&mut self, at_ns: u64) {
+        self.from_ns = Some(at_ns);
+        self.series = self.spec.plots.then(|| SeriesMeter::new(at_ns, &self.spec.sides));
+    }
+
+    /// A frame is to leave by the port: `frame_bytes` with tags and without FCS, `wire_bytes` as it takes on the wire.
+    #[inline]
+    pub fn offered(&mut self, at_ns: u64, side: u16, frame_bytes: u32, wire_bytes: u32) {
+        self.sees(at_ns);
+        let index = self.side(side);
+        let side = &mut self.sides[index];
+        side.offered.frames += 1;
+        side.offered.bytes += u64::from(frame_bytes);
+        side.wire_bytes += u64::from(wire_bytes);
+        side.windows.add(at_ns, u64::from(wire_bytes));
+        self.all.add(at_ns, u64::from(wire_bytes));
+        if let Some(series) = &mut self.series {
+            series.offered(at_ns, index, u64::from(wire_bytes));
+        }
+    }
+
+    /// A frame that was offered is lost: the buffer of its side was full, or the port loses such frames.
+    #[inline]
+    pub fn dropped(&mut self, at_ns: u64, side: u16, frame_bytes: u32) {
+        self.sees(at_ns);
+        let index = self.side(side);
+        let side = &mut self.sides[index];
+        side.dropped.frames += 1;
+        side.dropped.bytes += u64::from(frame_bytes);
+        side.lost_ns = Some((side.lost_ns.map_or(at_ns, |(first, _)| first), at_ns));
+        if let Some(series) = &mut self.series {
+            series.dropped(at_ns, index);
+        }
+    }
+
+    /// A frame that was offered at `arrived_ns` has left: its last bit at `departed_ns`.
+    #[inline]
+    pub fn departed(&mut self, arrived_ns: u64, departed_ns: u64, side: u16, frame_bytes: u32) {
+        self.sees(departed_ns);
+        let index = self.side(side);
+        let side = &mut self.sides[index];
+        side.carried.frames += 1;
+        side.carried.bytes += u64::from(frame_bytes);
+        side.delays.add(departed_ns.saturating_sub(arrived_ns));
+        if let Some(series) = &mut self.series {
+            series.carried(departed_ns, index, u64::from(self.spec.framing.wire_bytes(frame_bytes)));
+        }
+    }
+
+    /// From now on `waiting_bytes` of this side wait (frame bytes, without the frame that is being sent).
+    #[inline]
+    pub fn depth(&mut self, at_ns: u64, side: u16, waiting_bytes: u64) {
+        self.sees(at_ns);
+        let index = self.side(side);
+        let depth = &mut self.sides[index].depth;
+        self.waiting = self.waiting - depth.waiting() + waiting_bytes;
+        depth.set(at_ns, waiting_bytes);
+        self.depth.set(at_ns, self.waiting);
+        if let Some(series) = &mut self.series {
+            series.depth(at_ns, index, waiting_bytes);
+        }
+    }
+
+    /// The numbers, up to `end_ns` or the last event, whichever is later.
+    pub fn finish(mut self, end_ns: u64) -> Measured {
+        let until_ns = self.until_ns.max(end_ns);
+        let from_ns = self.from_ns.unwrap_or(until_ns);
+        self.all.finish();
+        self.sides.iter_mut().for_each(|side| side.windows.finish());
+        let buffer = self.spec.buffer_bytes;
+        let mut total = Measures::default();
+        let mut delays = Histogram::default();
+        let mut sides = Vec::new();
+        for (name, side) in self.spec.sides.iter().zip(&self.sides) {
+            let measures = side.measures(from_ns, until_ns, buffer);
+            total.add(&measures);
+            delays.merge(&side.delays);
+            sides.push(SideReport { name: name.clone(), measures });
+        }
+        let span_ns = until_ns - from_ns;
+        total.offered.mean_bits = bits_a_second(total.offered.wire_bytes, span_ns);
+        total.offered.peak_bits = self.all.peak_bits();
+        let fullest = self.sides.iter().map(|side| side.depth.deepest()).max().unwrap_or(0);
+        total.queue = self.depth.report(until_ns, fullest, buffer);
+        total.delay = delays.delay();
+        let series = self.series.map(|series| series.finish(until_ns, &delays.curve()));
+        let report = PortReport {
+            name: self.spec.name,
+            rate_bits: self.spec.rate_bits,
+            buffer_bytes: buffer,
+            from_ns,
+            until_ns,
+            total,
+            sides,
+            bursts: self.all.bursts(),
+            cure: None,
+        };
+        Measured { report, series }
+    }
+}
+
+impl Side {
+    fn measures(&self, from_ns: u64, until_ns: u64, buffer: Option<u64>) -> Measures {
+        let mut dropped = Losses {
+            frames: self.dropped.frames,
+            bytes: self.dropped.bytes,
+            percent: 0.0,
+            first_ns: self.lost_ns.map(|(first, _)| first),
+            last_ns: self.lost_ns.map(|(_, last)| last),
+        };
+        dropped.of(self.offered.frames);
+        Measures {
+            offered: Load {
+                frames: self.offered.frames,
+                bytes: self.offered.bytes,
+                wire_bytes: self.wire_bytes,
+                mean_bits: bits_a_second(self.wire_bytes, until_ns - from_ns),
+                peak_bits: self.windows.peak_bits(),
+            },
+            carried: self.carried,
+            dropped,
+            queue: self.depth.report(until_ns, self.depth.deepest(), buffer),
+            delay: self.delays.delay(),
+        }
+    }
+}
+
+impl Losses {
+    /// Sets the percentage.
+    #[allow(clippy::cast_precision_loss, reason = "a percentage")]
+    fn of(&mut self, offered: u64) {
+        self.percent = if offered == 0 { 0.0 } else { 100.0 * self.frames as f64 / offered as f64 };
+    }
+}
+
+impl Measures {
+    /// Adds the counts of a side; rates, queues and delays do not add up.
+    fn add(&mut self, side: &Self) {
+        self.offered.frames += side.offered.frames;
+        self.offered.bytes += side.offered.bytes;
+        self.offered.wire_bytes += side.offered.wire_bytes;
+        self.carried.frames += side.carried.frames;
+        self.carried.bytes += side.carried.bytes;
+        let (to, from) = (&mut self.dropped, &side.dropped);
+        to.frames += from.frames;
+        to.bytes += from.bytes;
+        to.first_ns = to.first_ns.into_iter().chain(from.first_ns).min();
+        to.last_ns = to.last_ns.max(from.last_ns);
+        self.dropped.of(self.offered.frames);
+    }
+}
