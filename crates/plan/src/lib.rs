@@ -101,6 +101,7 @@ pub fn compile_with(file: &str, text: &str, files: &Files<'_>) -> Result<Compile
         advice.extend(advice::near_port(&expanded.model, *id, &places, origin));
         places.insert(name.clone(), origin.clone());
     }
+    config::simulate::check(&drafts, &expanded.model, report.is_empty(), &mut report);
     report.finish(file)?;
     // Capacities on other ports were refused above, where their place is known.
     let plan = expanded.model.plan().expect("expand() reports each capacity that stands on no monitor port");
@@ -109,14 +110,8 @@ pub fn compile_with(file: &str, text: &str, files: &Files<'_>) -> Result<Compile
     advice.extend(advice::advise(&plan, &places));
     advice.extend(advice::advise_rules(&plan, &rule_files, &worded));
     advice.sort_by(|x, y| x.at.cmp(&y.at));
-    Ok(Compiled {
-        plan,
-        advice,
-        rule_files,
-        expressions: expanded.expressions,
-        worded,
-        simulation: Simulation::default(),
-    })
+    let simulation = config::simulate::resolve(&drafts, &plan);
+    Ok(Compiled { plan, advice, rule_files, expressions: expanded.expressions, worded, simulation })
 }
 
 /// Puts what is known by the names of ports under the ids of hooks.

@@ -67,6 +67,18 @@ pub fn device_flaw(name: &str) -> Option<&'static str> {
     }
 }
 
+/// What is wrong with the name of a sensor, if anything is.
+pub fn sensor_flaw(name: &str) -> Option<&'static str> {
+    match name.chars().count() {
+        0 => Some("a sensor's name has 1 to 128 characters, and this has none"),
+        count if count > DEVICE_NAME_MAX => {
+            Some("a sensor's name has 1 to 128 characters, and this has more")
+        }
+        _ if name.chars().any(char::is_control) => Some("a sensor's name has no control characters"),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -187,6 +187,11 @@ impl<'t> Report<'t> {
         if self.is_full() { None } else { nearest(word, known) }
     }
 
+    /// Whether nothing was found so far.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.problems.is_empty()
+    }
+
     /// Line and column of an octet, from 1.
     pub(crate) fn position(&self, offset: usize) -> (u32, u32) {
         self.lines.position(offset)

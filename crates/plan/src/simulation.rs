@@ -7,6 +7,10 @@ use std::path::PathBuf;
 
 use crate::plan::{Point, PortId};
 
+mod spec;
+
+pub use spec::{FLOWS_MAX, SIZE_MAX, SIZE_MIN, Spec, port_spec, traffic_spec};
+
 /// What is simulated, and for how long. The default is what a replay of captures needs: lines of any speed, frames
 /// as they are on Ethernet.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -17,6 +21,8 @@ pub struct Simulation {
     pub seed: u64,
     /// What a frame takes on a line.
     pub framing: Framing,
+    /// Octets that a monitor port may send at once beyond its rate after it was idle: what a token bucket stores.
+    pub stored_bytes: u64,
     /// Lines whose speed is known.
     pub lines: Vec<Line>,
     /// Ports that share one wire.

@@ -1,4 +1,5 @@
-//! Quantities as people write them: rates in bits a second, buffers in octets. Exact, never floating.
+//! Quantities as people write them: rates in bits a second, buffers in octets, times in nanoseconds, shares in
+//! millionths. Exact, never floating.
 
 use std::fmt;
 
@@ -17,6 +18,21 @@ const SIZES: [(&str, u64); 7] = [
     ("B", 1),
 ];
 
+/// Units of a time, nanoseconds.
+const TIMES: [(&str, u64); 6] = [
+    ("h", 3_600_000_000_000),
+    ("min", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("us", 1_000),
+    ("ns", 1),
+];
+
+/// Units of a share, millionths.
+const SHARES: [(&str, u64); 1] = [("%", 10_000)];
+
+/// The longest time, nanoseconds: 10,000 hours, more than a year.
+pub const TIME_MAX: u64 = 36_000_000_000_000_000;
 /// The slowest rate, bits a second.
 pub const RATE_MIN: u64 = 1_000;
 /// The fastest rate, bits a second.
@@ -53,6 +69,23 @@ pub fn size(text: &str) -> Result<u64, UnitError> {
     quantity(text, &SIZES).and_then(|octets| within(octets, 1, BUFFER_MAX))
 }
 
+/// Nanoseconds of `500ms`, `1.5s`, `2min`, `1h`.
+///
+/// # Errors
+/// See [`UnitError`]; the limits are 0 and [`TIME_MAX`].
+pub fn time(text: &str) -> Result<u64, UnitError> {
+    quantity(text, &TIMES).and_then(|ns| within(ns, 0, TIME_MAX))
+}
+
+/// Millionths of `0.1%`.
+///
+/// # Errors
+/// See [`UnitError`]; the limits are 0 and 100%.
+pub fn share(text: &str) -> Result<u32, UnitError> {
+    let millionths = quantity(text, &SHARES).and_then(|share| within(share, 0, 1_000_000))?;
+    u32::try_from(millionths).map_err(|_| UnitError::Range)
+}
+
 fn within(value: u128, least: u64, most: u64) -> Result<u64, UnitError> {
     u64::try_from(value).ok().filter(|value| (least..=most).contains(value)).ok_or(UnitError::Range)
 }
@@ -85,6 +118,15 @@ pub struct ShownRate(pub u64);
 /// A size in the largest unit that keeps it whole: reads back to the same number.
 pub struct ShownSize(pub u64);
 
+/// A time in the largest unit that keeps it whole: reads back to the same number.
+pub struct ShownTime(pub u64);
+
+impl fmt::Display for ShownTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show(f, self.0, &TIMES)
+    }
+}
+
 impl fmt::Display for ShownRate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         show(f, self.0, &RATES)
@@ -116,6 +158,23 @@ mod tests {
         assert_eq!(size("1MB"), Ok(1_000_000));
         assert_eq!(size("1500B"), Ok(1500));
         assert_eq!(size("0.5KiB"), Ok(512));
+    }
+
+    #[test]
+    fn times_and_shares_are_exact() {
+        for (text, ns) in [("0s", 0), ("1.5s", 1_500_000_000), ("2min", 120_000_000_000), ("250 us", 250_000)]
+        {
+            assert_eq!(time(text), Ok(ns), "{text}");
+        }
+        assert_eq!(time("10000h"), Ok(TIME_MAX));
+        assert_eq!(time("10000.1h"), Err(UnitError::Range));
+        assert_eq!(time("0.5ns"), Err(UnitError::Fraction));
+        assert_eq!(time("5"), Err(UnitError::Form));
+        assert_eq!(share("0.1%"), Ok(1000));
+        assert_eq!(share("100%"), Ok(1_000_000));
+        assert_eq!(share("100.1%"), Err(UnitError::Range));
+        assert_eq!(share("0.00001%"), Err(UnitError::Fraction));
+        assert_eq!(ShownTime(90_000_000_000).to_string(), "90s");
     }
 
     #[test]

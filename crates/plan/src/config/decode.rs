@@ -6,7 +6,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{At, DEVICES_MAX, Draft, Drafts, Name, Port, PortDraft, TEXT_MAX, device, keys};
+use super::{At, DEVICES_MAX, Draft, Drafts, Name, Port, PortDraft, TEXT_MAX, device, keys, simulate};
 use crate::model::Nonsense;
 use crate::names;
 use crate::plan::{Attach, Queue};
@@ -16,7 +16,7 @@ use crate::units::{self, UnitError};
 /// Reads what can be read, and reports the rest.
 pub(crate) fn drafts(text: &str, report: &mut Report<'_>) -> Drafts {
     let mut decoder = Decoder { report };
-    let mut drafts = Drafts { ports: Vec::new(), devices: Vec::new() };
+    let mut drafts = Drafts { ports: Vec::new(), devices: Vec::new(), simulate: None };
     if text.len() > TEXT_MAX {
         let what = format!("a config of {} octets, more than {TEXT_MAX}", text.len());
         decoder.report.add(0..0, what, "divide the config between machines or network namespaces");
@@ -90,6 +90,7 @@ impl Decoder<'_, '_> {
                     devices += 1;
                     drafts.devices = self.devices(value);
                 }
+                "simulate" => drafts.simulate = simulate::read(self, value),
                 _ => {
                     devices += usize::from(nearest(&key.value, keys::TOP) == Some("device"));
                     self.unknown_key(&key, &keys::TOP, "a config");
@@ -166,7 +167,14 @@ impl Decoder<'_, '_> {
         let table = match value.get_ref() {
             DeValue::String(_) => {
                 let interface = self.interface(value)?;
-                return Some(Port { name: name.clone(), interface, attach: Attach::Auto, queue: None });
+                return Some(Port {
+                    name: name.clone(),
+                    interface,
+                    attach: Attach::Auto,
+                    queue: None,
+                    speed: None,
+                    sensor: None,
+                });
             }
             DeValue::Table(table) => table,
             other => {
@@ -180,6 +188,7 @@ impl Decoder<'_, '_> {
             }
         };
         let (mut interface, mut rate, mut buffer, mut attach) = (None, None, None, Some(Attach::Auto));
+        let (mut speed, mut sensor) = (Ok(None), Ok(None));
         let mut named = false;
         for (key, value) in entries(table) {
             match key.value.as_str() {
@@ -190,6 +199,10 @@ impl Decoder<'_, '_> {
                 "rate" => rate = Some((key.span, self.rate(value))),
                 "buffer" => buffer = Some((key.span, self.buffer(value))),
                 "attach" => attach = self.attach(value),
+                "speed" => {
+                    speed = simulate::speed(self, value, "a line's speed").map_or(Err(()), |it| Ok(Some(it)))
+                }
+                "sensor" => sensor = simulate::sensor(self, value).map_or(Err(()), |it| Ok(Some(it))),
                 _ => self.unknown_key(&key, &keys::PORT, "a port"),
             }
         }
@@ -202,7 +215,14 @@ impl Decoder<'_, '_> {
             );
         }
         let queue = self.queue(name, rate, buffer);
-        Some(Port { name: name.clone(), interface: interface?, attach: attach?, queue: queue.ok()? })
+        Some(Port {
+            name: name.clone(),
+            interface: interface?,
+            attach: attach?,
+            queue: queue.ok()?,
+            speed: speed.ok()?,
+            sensor: sensor.ok()?,
+        })
     }
 
     /// Rate and buffer together; `Err` where one of them is wrong, which was reported.

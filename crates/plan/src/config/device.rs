@@ -9,7 +9,10 @@ use toml::de::{DeTable, DeValue};
 use wire::Vlan;
 
 use super::decode::{Decoder, a, entries};
-use super::{At, Device, Draft, Inputs, Kind, Name, Pair, Ways, distributor, keys};
+use super::{
+    At, Device, Draft, HUB_PORTS_MAX, HUB_SPEED_DEFAULT, Inputs, Kind, Name, Pair, Ways, distributor, keys,
+    simulate,
+};
 use crate::names;
 use crate::plan::Role;
 use crate::problem::{listed, nearest, shown};
@@ -118,6 +121,7 @@ impl<'a, 'i> Reader<'a, 'i, '_, '_, '_> {
             "link-aggregator" => self.link_aggregator(),
             "bond" => self.bond(),
             "watch" => self.watch(),
+            "hub" => self.hub(),
             _ => distributor::read(self),
         };
         Some(Device { name: name?.clone(), header: header.clone(), vlans: vlans.ok()?, kind: kind? })
@@ -204,6 +208,41 @@ impl<'a, 'i> Reader<'a, 'i, '_, '_, '_> {
             .needed("interface", "\"ngeth0\", the interface that it makes")
             .and_then(|value| self.new_interface(value));
         Some(Kind::Bond { spans: spans?, interface: interface? })
+    }
+
+    fn hub(&mut self) -> Option<Kind> {
+        let ports = self.needed("ports", "[\"a\", \"b\", \"c\"]").and_then(|value| {
+            let ports = self.ports(value, "ports", Count::OneOrMore, Role::Network)?;
+            let few_or_many = match ports.len() {
+                ..2 => "a hub has two ports or more, and here is one".to_owned(),
+                2..=HUB_PORTS_MAX => return Some(ports),
+                many => format!("a hub has {HUB_PORTS_MAX} ports at most, and here are {many}"),
+            };
+            self.problem(value.span(), few_or_many, "name its ports: ports = [\"a\", \"b\", \"c\"]");
+            None
+        });
+        let taps = match self.key("taps") {
+            None => Some(Vec::new()),
+            Some(value) => self.hub_taps(value, ports.as_deref()),
+        };
+        let speed_bits = match self.key("speed") {
+            None => Some(HUB_SPEED_DEFAULT),
+            Some(value) => simulate::speed(self.decoder, value, "a hub's speed").map(|speed| speed.value),
+        };
+        Some(Kind::Hub { ports: ports?, taps: taps?, speed_bits: speed_bits? })
+    }
+
+    /// Ports of a hub that only a tap feeds.
+    fn hub_taps(&mut self, value: &Value<'_>, ports: Option<&[Name]>) -> Option<Vec<Name>> {
+        let taps = self.ports(value, "taps", Count::OneOrMore, Role::Network)?;
+        let ports = ports?;
+        let mut sound = true;
+        for tap in taps.iter().filter(|tap| ports.iter().all(|port| port.value != tap.value)) {
+            sound = false;
+            let what = format!("{} is none of this hub's ports", shown(&tap.value));
+            self.problem(tap.span.clone(), what, "name it in `ports` too");
+        }
+        sound.then_some(taps)
     }
 
     fn new_interface(&mut self, value: &Value<'_>) -> Option<Name> {

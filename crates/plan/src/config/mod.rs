@@ -7,6 +7,7 @@ mod decode;
 mod device;
 mod distributor;
 mod keys;
+pub(crate) mod simulate;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -43,6 +44,8 @@ pub struct Config {
     pub ports: Vec<Port>,
     /// Each `[[device]]`, in the order of the file.
     pub devices: Vec<Device>,
+    /// `[simulate]`.
+    pub simulate: Option<Simulate>,
 }
 
 /// An entry of `[ports]`.
@@ -56,6 +59,10 @@ pub struct Port {
     pub attach: Attach,
     /// Rate and buffer, where a rate is given; its span is the rate's.
     pub queue: Option<At<Queue>>,
+    /// Bits a second that the line carries, where that is said.
+    pub speed: Option<At<u64>>,
+    /// The host that listens at a monitor port, where that is said.
+    pub sensor: Option<Name>,
 }
 
 /// A `[[device]]`.
@@ -148,7 +155,21 @@ pub enum Kind {
         /// By which rules.
         by: Steering,
     },
+    /// `hub`: what enters at one port leaves by all others.
+    Hub {
+        /// Its ports, 2 or more.
+        ports: Vec<Name>,
+        /// Those of them that the output of a tap or a SPAN port is plugged into.
+        taps: Vec<Name>,
+        /// Bits a second of its wire.
+        speed_bits: u64,
+    },
 }
+
+/// The speed of a hub that names none, bits a second: Fast Ethernet, half duplex.
+pub const HUB_SPEED_DEFAULT: u64 = 100_000_000;
+/// The most ports of one hub.
+pub const HUB_PORTS_MAX: usize = 32;
 
 /// What a distributor looks at.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -260,6 +281,7 @@ pub(crate) struct PortDraft {
 pub(crate) struct Drafts {
     pub(crate) ports: Vec<PortDraft>,
     pub(crate) devices: Vec<Draft>,
+    pub(crate) simulate: Option<Simulate>,
 }
 
 /// The kinds of device of this release.
@@ -271,7 +293,14 @@ pub fn kinds() -> impl Iterator<Item = &'static str> {
 pub fn keys() -> impl Iterator<Item = &'static str> {
     let of_kinds = keys::KINDS.iter().flat_map(|(_, keys)| keys.iter());
     let nested = keys::COPY.iter().chain(&keys::WAYS);
-    keys::TOP.iter().chain(&keys::PORT).chain(&keys::COMMON).chain(of_kinds).chain(nested).copied()
+    keys::TOP
+        .iter()
+        .chain(&keys::PORT)
+        .chain(&keys::COMMON)
+        .chain(of_kinds)
+        .chain(nested)
+        .chain(&keys::SIMULATE)
+        .copied()
 }
 
 /// Reads a config, and the rule files that it names.
@@ -282,12 +311,15 @@ pub fn parse(file_name: &str, text: &str, files: &Files<'_>) -> Result<Config, P
     let mut report = Report::new(text);
     let drafts = decode::drafts(text, &mut report);
     let rule_files = rule_files::load(file_name, &drafts, files, &mut report);
-    let _ = devices::expand(file_name, &drafts, &rule_files, &mut report);
+    let expanded = devices::expand(file_name, &drafts, &rule_files, &mut report);
+    simulate::check(&drafts, &expanded.model, report.is_empty(), &mut report);
     report.finish(file_name)?;
     Ok(Config {
         ports: drafts.ports.into_iter().filter_map(|draft| draft.port).collect(),
         devices: drafts.devices.into_iter().filter_map(|draft| draft.device).collect(),
+        simulate: drafts.simulate,
     })
 }
 
 pub(crate) use decode::drafts;
+pub use simulate::{SOURCES_MAX, Simulate, Source};

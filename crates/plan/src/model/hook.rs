@@ -152,7 +152,7 @@ impl Names<'_> {
     pub(super) fn hook(&self, point: Point, judging: &Judging) -> Hook {
         let pass = match (self.model.role(point.port), self.model.peers.get(&point.port)) {
             (Some((Role::Watched, _)), _) => Pass::Leave,
-            (_, Some(peer)) => Pass::To(BTreeSet::from([self.ports[peer]])),
+            (_, Some(peers)) => Pass::To(peers.iter().map(|peer| self.ports[peer]).collect()),
             (_, None) => Pass::To(BTreeSet::new()),
         };
         let mut copies: Vec<(&(RuleId, PortId), &usize)> = judging.copies.iter().collect();

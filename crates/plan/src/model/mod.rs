@@ -13,11 +13,13 @@ use wire::{LinkType, Vlan};
 
 use crate::names;
 use crate::plan::{Attach, Direction, Plan, Point, Port, PortId, Queue, Role, Rule, Sink, SinkId};
+use crate::problem::{listed, shown};
 use crate::text::{RULES_MAX as RULINGS_MAX, STEPS_MAX, WEIGHTS_MAX};
 
 use hook::Judging;
 pub use hook::{NewRuling, NewSet, Ruling, To};
 pub use nonsense::Nonsense;
+pub(crate) use nonsense::a as a_role;
 
 /// The most ports of one plan: ids have 16 bits, and each port may have two hooks.
 pub const PORTS_MAX: usize = 1024;
@@ -180,8 +182,8 @@ pub struct Model {
     names: BTreeMap<String, PortId>,
     interfaces: BTreeMap<String, PortId>,
     rules: Vec<Rule>,
-    /// The other end of each network port's link.
-    peers: BTreeMap<PortId, PortId>,
+    /// Where what enters at a network port goes: to the other end of its link, or to all other ports of its hub.
+    peers: BTreeMap<PortId, BTreeSet<PortId>>,
     /// What is done at each point.
     judged: BTreeMap<Point, Judging>,
     /// How much that is, at all points together.
@@ -223,6 +225,22 @@ impl Model {
     /// A rule of this model.
     pub fn rule(&self, id: RuleId) -> &Rule {
         &self.rules[id.0 as usize]
+    }
+
+    /// Whether something is done with frames at a point.
+    pub(crate) fn is_judged(&self, point: Point) -> bool {
+        let end = point.direction == Direction::In && self.peers.contains_key(&point.port);
+        end || self.judged.contains_key(&point)
+    }
+
+    /// The name of a point, as [`Plan::source_name`] has it.
+    pub(crate) fn source_name(&self, point: Point) -> String {
+        let name = &self.port(point.port).name;
+        match (self.role(point.port), point.direction) {
+            (Some((Role::Watched, _)), Direction::In) => format!("{name}:rx"),
+            (Some((Role::Watched, _)), Direction::Out) => format!("{name}:tx"),
+            _ => name.clone(),
+        }
     }
 
     /// Adds a port.
@@ -291,13 +309,34 @@ impl Model {
     pub fn add_link(&mut self, a: PortId, b: PortId) -> Result<Link, Nonsense> {
         let link = Link::new(a, b)?;
         for (port, peer) in [(a, b), (b, a)] {
-            if let Some(has) = self.peers.get(&port).filter(|has| **has != peer) {
-                let (port, has) = (self.port(port).name.clone(), self.port(*has).name.clone());
-                return Err(Nonsense::TwoLinks { port, has });
+            if let Some(has) = self.peers.get(&port).filter(|has| **has != BTreeSet::from([peer])) {
+                return Err(self.two_links(port, has));
             }
         }
-        self.peers.extend([(a, b), (b, a)]);
+        self.peers.extend([(a, BTreeSet::from([b])), (b, BTreeSet::from([a]))]);
         Ok(link)
+    }
+
+    /// Joins the ports of a hub: what enters at one leaves by all others.
+    ///
+    /// # Errors
+    /// The index of a port that is in a link or another hub already.
+    pub fn add_hub(&mut self, ports: &[PortId]) -> Result<(), (usize, Nonsense)> {
+        for (index, port) in ports.iter().enumerate() {
+            if let Some(has) = self.peers.get(port) {
+                return Err((index, self.two_links(*port, has)));
+            }
+        }
+        for port in ports {
+            let others = ports.iter().copied().filter(|other| other != port);
+            self.peers.insert(*port, others.collect());
+        }
+        Ok(())
+    }
+
+    fn two_links(&self, port: PortId, has: &BTreeSet<PortId>) -> Nonsense {
+        let has: Vec<String> = has.iter().map(|port| shown(&self.port(*port).name)).collect();
+        Nonsense::TwoLinks { port: self.port(port).name.clone(), has: listed(&has) }
     }
 
     /// Adds a copy from a source to a monitor port.

@@ -50,11 +50,11 @@ pub enum Nonsense {
     },
     /// A link of a port to itself.
     LinkToItself,
-    /// A port in two links.
+    /// A port in two links, or in a link and a hub.
     TwoLinks {
         /// The port.
         port: String,
-        /// The other end of the link that it has.
+        /// The other end of the link that it has, or the other ports of its hub, as they are shown.
         has: String,
     },
     /// A weight that is none.
@@ -90,7 +90,7 @@ impl fmt::Display for Nonsense {
             }
             Self::LinkToItself => f.write_str("a link of a port to itself"),
             Self::TwoLinks { port, has } => {
-                write!(f, "port {} already is linked with {}", shown(port), shown(has))
+                write!(f, "port {} already is linked with {has}", shown(port))
             }
             Self::Weight => write!(f, "a weight is 1 to {WEIGHT_MAX}"),
             Self::SelectsNothing => f.write_str("a list of no VLANs selects nothing"),
@@ -115,7 +115,7 @@ impl Nonsense {
             Self::Role { .. } => "a port has one role in all devices: choose another port here, or there",
             Self::RateOnOther { .. } => "only monitor ports have a rate and a buffer: remove them",
             Self::LinkToItself => "name two different ports",
-            Self::TwoLinks { .. } => "a port is in one link; several devices may share the same link",
+            Self::TwoLinks { .. } => "a port is in one link or hub; several devices may share the same link",
             Self::Weight => "a monitor of weight 2 gets twice as much as one of weight 1",
             Self::SelectsNothing => "name a VLAN, or leave `vlans` out to copy every frame",
             Self::SameCopy { .. } => "a monitor gets each frame once: remove one of the two",
@@ -126,7 +126,7 @@ impl Nonsense {
 /// A role, as a phrase.
 pub(crate) fn a(role: Role) -> &'static str {
     match role {
-        Role::Network => "an end of a link",
+        Role::Network => "a network port",
         Role::Span => "a SPAN port",
         Role::Watched => "a watched interface",
         Role::Monitor => "a monitor port",

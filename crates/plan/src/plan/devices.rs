@@ -377,7 +377,16 @@ impl<'a> Expander<'a, '_> {
                     self.copy_to(rule, selector, place, monitors);
                 }
             }
+            Kind::Hub { ports, .. } => self.hub(ports),
             Kind::Distributor { from, by } => self.distributor(rule, selector, from, by),
+        }
+    }
+
+    fn hub(&mut self, ports: &[Name]) {
+        let ids: Option<Vec<PortId>> = ports.iter().map(|name| self.id(name)).collect();
+        let Some(ids) = ids else { return };
+        if let Err((index, nonsense)) = self.expanded.model.add_hub(&ids) {
+            self.refuse(&ports[index].span, &nonsense);
         }
     }
 
