@@ -6,10 +6,11 @@
 
 mod kernel;
 mod ledger;
+mod machine;
 mod rates;
 
-pub use kernel::{
-    DownReport, Error, PortReport, Refusal, UpReport, down, emitted, refusals, status, up, wiring_as_asked,
-};
+pub use kernel::{down, emitted, refusals, status, up, wiring_as_asked};
+pub use machine::report::{DownReport, Error, PortReport, UpReport};
+pub use plan::Refusal;
 pub use plan::ledger::{CopyStatus, Count, Dropped, MonitorStatus, PortStatus, Status, Table};
 pub use rates::rates;

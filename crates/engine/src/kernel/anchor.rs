@@ -9,8 +9,9 @@ use bpf::emit::{TC_NEXT, TC_SHOT};
 use sys::{Hook, MapFd, MapKind, MapSpec, Place, ProgFd, ProgKind, ProgSpec, Result, Sys, SysError};
 
 use super::found::STATE_MAP;
-use super::report::Error;
-use super::saved::{CHUNK, Geometry, HEADER, Saved, TEXT_MAX};
+use super::slots::{CHUNK, Geometry, HEADER, TEXT_MAX};
+use crate::machine::report::Error;
+use crate::machine::saved::Saved;
 
 /// Name of the anchor.
 pub const ANCHOR: &str = "tw_anchor";

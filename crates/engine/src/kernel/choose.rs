@@ -9,9 +9,9 @@ use sys::{Link, Result, Sys};
 
 use bpf::layout::{View, Wiring};
 
-use super::card::{self, XDP_DRIVERS};
-use super::saved::Choice;
-use super::survey::{Machine, Refusal};
+use crate::machine::card::{self, XDP_DRIVERS};
+use crate::machine::saved::Choice;
+use crate::machine::survey::{Machine, Refusal};
 
 /// The largest MTU at which a driver runs an XDP program on whole frames: a page less head room, tail room
 /// and Ethernet header (Linux on x86-64 with 4 KiB pages).

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use sys::{Hook, Link, MapFd, MapInfo, ProgFd, Result, Sys, SysError, XdpMode};
 
-use super::saved::{Geometry, HEADER, Saved, Unreadable};
+use super::slots::{self, Geometry, HEADER, Unreadable};
+use crate::machine::saved::Saved;
+use crate::machine::{gone, pairs};
 
 /// Begins the name of each of our programs, maps and interfaces.
 pub const PREFIX: &str = "tw_";
@@ -14,11 +16,6 @@ pub const STATE_MAP: &str = "tw_state";
 pub const COUNTERS_MAP: &str = "tw_counters";
 /// The map of rows of counters, a value for each CPU, where a plan has many rules.
 pub const TALLIES_MAP: &str = "tw_tallies";
-/// Begins the names of the near ends of virtual interfaces; a number follows.
-pub const VIRTUAL_PREFIX: &str = "tw-v";
-/// Begins the names of the near ends of hops; a number follows, and `x` for the far end.
-pub const HOP_PREFIX: &str = "tw-h";
-
 /// Where a program is attached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
@@ -85,20 +82,8 @@ pub struct State {
 impl Found {
     /// Whether anything of ours is on this machine.
     pub fn anything(&self) -> bool {
-        !self.attachments.is_empty() || self.leftover_pairs().next().is_some()
+        !self.attachments.is_empty() || pairs::leftover(&self.links).next().is_some()
     }
-
-    /// Virtual interfaces that bear our names: one end of each pair is enough to delete both.
-    pub fn leftover_pairs(&self) -> impl Iterator<Item = &Link> {
-        self.links.iter().filter(|link| is_pair(&link.name) && link.kind.as_deref() == Some("veth"))
-    }
-}
-
-/// Whether an interface bears a name that only we give: `tw-v0`, `tw-h12`, `tw-h12x`.
-pub fn is_pair(name: &str) -> bool {
-    let hop = name.strip_prefix(HOP_PREFIX).map(|rest| rest.strip_suffix('x').unwrap_or(rest));
-    let number = name.strip_prefix(VIRTUAL_PREFIX).or(hop);
-    number.is_some_and(|it| !it.is_empty() && it.bytes().all(|octet| octet.is_ascii_digit()))
 }
 
 /// Looks at every interface of this namespace.
@@ -178,11 +163,6 @@ fn ours(sys: &mut impl Sys, link: &Link, place: Place, id: u32) -> Result<Option
     }))
 }
 
-/// Whether an error says that the object is not there any more (`ENOENT`).
-pub fn gone(error: &SysError) -> bool {
-    error.errno == 2
-}
-
 enum NoState {
     Unreadable(Unreadable),
     Kernel(SysError),
@@ -234,21 +214,6 @@ fn state(
     for entry in entries {
         pieces.push(sys.map_lookup(map, &entry.to_ne_bytes())?.ok_or(Unreadable::Short)?);
     }
-    let saved = Saved::from_pieces(&pieces, octets)?;
+    let saved = slots::join(&pieces, octets)?;
     Ok(Some(State { map, geometry, slot, saved, counters, tallies }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_names_that_we_give_are_ours() {
-        for ours in ["tw-v0", "tw-h12", "tw-h12x"] {
-            assert!(is_pair(ours), "{ours}");
-        }
-        for other in ["tw-", "tw-v", "tw-hx", "tw-v0x", "tw-lab", "tw-home1", "eth0", "ngeth0"] {
-            assert!(!is_pair(other), "{other}");
-        }
-    }
 }

@@ -6,24 +6,19 @@ use std::time::Duration;
 use bpf::asm::{MapRef, Symbol};
 use bpf::emit::{EmitError, Emitted, Mode, emit};
 use bpf::layout::{Part, TALLY_BYTES, Target, View, Wiring};
-use plan::ledger::Count;
 use plan::plan::{Attach, Direction, HookId, Plan, PortId, Role};
-use sys::{
-    FilterSpec, Hook, Link, LinkStats, MapFd, MapKind, MapSpec, Place, ProgFd, Sys, VethSpec, XdpMode,
-};
+use sys::{FilterSpec, Hook, Link, MapFd, MapKind, MapSpec, Place, ProgFd, Sys, XdpMode};
 
 use super::anchor::{self, StateMap};
-use super::card;
 use super::choose::{self, Chosen, Engine};
-use super::found::{COUNTERS_MAP, HOP_PREFIX, TALLIES_MAP, VIRTUAL_PREFIX};
+use super::found::{COUNTERS_MAP, TALLIES_MAP};
 use super::hurry;
-use super::prepare;
-use super::queue;
-use super::read;
-use super::report::{self, Error, UpReport};
-use super::saved::{Baseline, Pair, Phase, Saved, SavedInterface};
-use super::survey::{Machine, Refusal};
 use super::tables;
+use crate::machine::pairs::{self, egress_name, near_of_hop, near_of_virtual};
+use crate::machine::report::{self, Error, UpReport};
+use crate::machine::saved::{Pair, Phase, Saved, SavedInterface};
+use crate::machine::survey::{Machine, Refusal};
+use crate::machine::{card, counts, prepare, queue};
 
 /// How long an interface with a carrier may take until its queues run; longer is said, and is no failure.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -77,7 +72,7 @@ pub fn prepare(
         file: file.to_owned(),
         choices: chosen.iter().map(Chosen::to_saved).collect(),
         interfaces,
-        pairs: pairs(plan, &wiring),
+        pairs: pairs_of(plan, &wiring),
         hurried,
     };
     Ok(Prepared { chosen, wiring, emitted, has_tcx: machine.has_tcx(), saved, notes })
@@ -159,22 +154,10 @@ fn skb_engine(choice: &Chosen, has_tcx: bool) -> Engine {
 }
 
 /// The veth pairs that the plan needs: one for each virtual interface, one for each hop.
-fn pairs(plan: &Plan, wiring: &Wiring) -> Vec<Pair> {
-    let virtuals = plan.ports().filter(|(_, port)| port.role == Role::Virtual);
-    let virtuals = virtuals.map(|(id, port)| Pair { near: near_of_virtual(id), far: port.interface.clone() });
+fn pairs_of(plan: &Plan, wiring: &Wiring) -> Vec<Pair> {
     let hops = choose::hops(plan, wiring)
         .map(|id| Pair { near: near_of_hop(id), far: format!("{}x", near_of_hop(id)) });
-    virtuals.chain(hops).collect()
-}
-
-/// The interface that frames for a virtual port are sent into.
-pub fn near_of_virtual(id: PortId) -> String {
-    format!("{VIRTUAL_PREFIX}{}", id.0)
-}
-
-/// The interface that the frames of a hook are sent into for its hop.
-pub fn near_of_hop(id: HookId) -> String {
-    format!("{HOP_PREFIX}{}", id.0)
+    pairs::of_virtuals(plan).chain(hops).collect()
 }
 
 /// Makes the plan true.
@@ -256,9 +239,7 @@ impl<'a, S: Sys> Work<'a, S> {
 
     /// The interface that frames for a port leave by.
     fn egress(&self, id: PortId) -> Result<Link, Error> {
-        let port = self.plan.port(id);
-        let name = if port.role == Role::Virtual { near_of_virtual(id) } else { port.interface.clone() };
-        self.link(&name)
+        self.link(&egress_name(self.plan, id))
     }
 
     fn link(&self, name: &str) -> Result<Link, Error> {
@@ -339,20 +320,8 @@ impl<'a, S: Sys> Work<'a, S> {
     fn make_pairs(&mut self) -> Result<(), Error> {
         let ports = self.plan.ports.iter().filter_map(|port| self.links.get(&port.interface));
         let mtu = ports.map(|link| link.mtu).max().unwrap_or(0);
-        for pair in &self.it.saved.pairs {
-            // The largest frame of the plan must fit through.
-            self.sys.create_veth(&VethSpec { mtu, ..VethSpec::new(&pair.near, &pair.far) })?;
-        }
-        self.look()?;
-        for pair in self.it.saved.pairs.clone() {
-            for name in [&pair.near, &pair.far] {
-                match self.sys.sysctl_write(&format!("ipv6/conf/{name}/disable_ipv6"), "1") {
-                    Err(error) if !super::found::gone(&error) => return Err(error.into()),
-                    _ => {}
-                }
-            }
-        }
-        Ok(())
+        pairs::make(self.sys, &self.it.saved.pairs, mtu)?;
+        self.look()
     }
 
     /// Guards and sinkholes of the virtual interfaces, then both ends up.
@@ -392,14 +361,7 @@ impl<'a, S: Sys> Work<'a, S> {
             self.it.notes.extend(notes);
         }
         for id in self.guarded(true) {
-            let wishes = card::wishes(card::Place { role: Role::Virtual, is_virtual: true, xdp: false });
-            let wanted: Vec<(String, bool)> =
-                wishes.iter().map(|wish| (wish.feature.to_owned(), wish.on)).collect();
-            let near = near_of_virtual(id);
-            let known: Vec<String> =
-                self.sys.features(&near)?.into_iter().map(|feature| feature.name).collect();
-            let wanted: Vec<_> = wanted.into_iter().filter(|(name, _)| known.contains(name)).collect();
-            self.sys.set_features(&near, &wanted)?;
+            pairs::fit(self.sys, &near_of_virtual(id))?;
         }
         Ok(())
     }
@@ -449,8 +411,8 @@ impl<'a, S: Sys> Work<'a, S> {
         self.look()?;
         for interface in &mut self.it.saved.interfaces {
             if let Some(link) = self.links.get(&interface.name) {
-                interface.baseline = baseline(&link.stats);
-                interface.baseline.root_drops = read::root_counts(self.sys, link.index)?.0;
+                interface.baseline = counts::baseline(&link.stats);
+                interface.baseline.root_drops = counts::root(self.sys, link.index)?.0;
             }
         }
         Ok(self.state.write(self.sys, &self.it.saved)?)
@@ -519,26 +481,5 @@ impl<'a, S: Sys> Work<'a, S> {
         }
         let ports = report::ports(self.plan, &self.it.saved.choices);
         Ok(UpReport { ports, notes: self.it.notes, unchanged: false })
-    }
-}
-
-/// The device counters that the ledger takes differences of.
-pub fn baseline(stats: &LinkStats) -> Baseline {
-    let named = stats.rx_crc_errors + stats.rx_length_errors + stats.rx_frame_errors + stats.rx_over_errors;
-    let reasons = [
-        ("crc", stats.rx_crc_errors),
-        ("length", stats.rx_length_errors),
-        ("frame", stats.rx_frame_errors),
-        ("overrun", stats.rx_over_errors),
-        ("fifo", stats.rx_fifo_errors),
-        ("missed", stats.rx_missed_errors),
-        ("dropped", stats.rx_dropped),
-        ("other", stats.rx_errors.saturating_sub(named)),
-    ];
-    Baseline {
-        tx: Count { frames: stats.tx_packets, bytes: stats.tx_bytes },
-        tx_lost: stats.tx_dropped + stats.tx_errors,
-        root_drops: 0,
-        rx_lost: reasons.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
     }
 }

@@ -6,31 +6,25 @@
 //! right whatever a killed `up` left.
 
 mod anchor;
-mod card;
 mod choose;
 mod found;
 mod hurry;
 mod install;
-mod prepare;
-mod queue;
 mod read;
 mod remove;
-mod report;
-mod saved;
-mod survey;
+mod slots;
 mod tables;
 
 use plan::ledger::Status;
 use plan::plan::Plan;
 use sys::Sys;
 
+use crate::machine::report::{self, DownReport, Error, UpReport};
+use crate::machine::saved::Phase;
+use crate::machine::survey::{self, Machine, Refusal};
+use crate::machine::{card, pairs, prepare};
 use choose::{Chosen, choose};
 use found::{Found, find};
-use saved::Phase;
-use survey::Machine;
-
-pub use report::{DownReport, Error, PortReport, UpReport};
-pub use survey::Refusal;
 
 /// Makes a plan true. A second call with the same plan changes nothing.
 ///
@@ -198,10 +192,8 @@ pub fn emitted(
 
 /// Virtual interfaces that are there because of us.
 fn ours(found: &Found) -> Vec<String> {
-    let pairs = found.state.iter().flat_map(|state| &state.saved.pairs);
-    let left = found.leftover_pairs().filter_map(|near| near.peer);
-    let far = left.filter_map(|peer| found.links.iter().find(|link| link.index == peer));
-    pairs.map(|pair| pair.far.clone()).chain(far.map(|link| link.name.clone())).collect()
+    let saved = found.state.as_ref().map_or(&[][..], |state| &state.saved.pairs);
+    pairs::far_ends(&found.links, saved)
 }
 
 /// The engines of what was chosen.

@@ -10,11 +10,11 @@ use sys::{Hook, Link, Sys};
 
 use super::choose::{self, Engine};
 use super::found::{Found, Place, State};
-use super::install::{baseline, near_of_virtual};
-use super::queue;
-use super::report::Error;
-use super::saved::Phase;
 use crate::ledger::{GONE, PortReading, Readings, ledger};
+use crate::machine::counts;
+use crate::machine::pairs::egress_name;
+use crate::machine::report::Error;
+use crate::machine::saved::Phase;
 
 /// Reads the ledger.
 ///
@@ -98,42 +98,18 @@ fn read_port(
     wiring: &Wiring,
     id: PortId,
 ) -> Result<PortReading, Error> {
-    let port = plan.port(id);
     let choice = &state.saved.choices[usize::from(id.0)];
-    let mut reading =
-        PortReading { attach: choice.attach.clone(), why: choice.why.clone(), ..PortReading::default() };
-    let before = state.saved.interfaces.iter().find(|saved| saved.name == port.interface);
-    let name = if port.role == Role::Virtual { near_of_virtual(id) } else { port.interface.clone() };
-    let same = |link: &&Link| link.name == name && before.is_none_or(|saved| saved.index == link.index);
-    let Some(link) = found.links.iter().find(same) else {
-        reading.trouble = Some(GONE);
-        return Ok(reading);
-    };
-    let (now, then) = (baseline(&link.stats), before.map(|saved| saved.baseline.clone()).unwrap_or_default());
-    reading.sent = now.tx.frames.saturating_sub(then.tx.frames);
-    reading.tx_lost = now.tx_lost.saturating_sub(then.tx_lost);
-    let since = |(reason, count): (String, u64)| {
-        let old = then.rx_lost.get(&reason).copied().unwrap_or(0);
-        (reason, count.saturating_sub(old))
-    };
-    reading.rx_lost = now.rx_lost.into_iter().map(since).collect();
-    if port.role == Role::Watched {
-        // What the stack drops behind the tap is in `rx_dropped` too.
-        reading.rx_lost.remove("dropped");
+    let (mut reading, link) = counts::port(plan, &found.links, &state.saved.interfaces, choice, id);
+    let Some(link) = link else { return Ok(reading) };
+    if reading.trouble.is_none() {
+        reading.trouble = xdp_trouble(sys, plan, found, wiring, link, id)?;
     }
-    reading.trouble = trouble(sys, plan, found, wiring, link, id)?;
-    if port.queue.is_some() {
-        read_queue(sys, plan, id, link, &mut reading)?;
-    } else {
-        let (drops, queued) = root_counts(sys, link.index)?;
-        reading.tx_lost += drops.saturating_sub(then.root_drops);
-        reading.queued += queued;
-    }
+    counts::queues(sys, plan, &state.saved.interfaces, id, link, &mut reading)?;
     Ok(reading)
 }
 
-/// Why frames handed to this interface may not arrive.
-fn trouble(
+/// Why frames that XDP hands to this interface, which is up, may not arrive.
+fn xdp_trouble(
     sys: &mut impl Sys,
     plan: &Plan,
     found: &Found,
@@ -141,12 +117,6 @@ fn trouble(
     link: &Link,
     id: PortId,
 ) -> Result<Option<&'static str>, Error> {
-    if !link.has(sys::IFF_UP) {
-        return Ok(Some("down"));
-    }
-    if !link.carrier {
-        return Ok(Some("no-carrier"));
-    }
     let reaches = |hook: &plan::plan::Hook| {
         let copies = hook.copies.iter().any(|copy| *plan.sink(copy.sink) == Sink::Port(id));
         let passes = matches!(&hook.pass, plan::plan::Pass::To(ports) if ports.contains(&id));
@@ -168,34 +138,6 @@ fn trouble(
         return Ok(Some("mtu"));
     }
     Ok(None)
-}
-
-/// What the root discipline of an interface dropped since it was made, and what waits in it. Devices do not count
-/// these drops; where there is none, or it is `noqueue`, both are 0.
-pub fn root_counts(sys: &mut impl Sys, ifindex: u32) -> sys::Result<(u64, u64)> {
-    let qdiscs = sys.qdiscs(ifindex)?;
-    let root = qdiscs.iter().find(|qdisc| qdisc.parent == sys::H_ROOT);
-    Ok(root.map_or((0, 0), |root| (root.stats.drops, u64::from(root.stats.queued_packets))))
-}
-
-fn read_queue(
-    sys: &mut impl Sys,
-    plan: &Plan,
-    id: PortId,
-    link: &Link,
-    reading: &mut PortReading,
-) -> Result<(), Error> {
-    let qdiscs = sys.qdiscs(link.index)?;
-    let sinks = plan.sinks().filter(|(_, sink)| **sink == Sink::Port(id));
-    for (sink, _) in sinks {
-        for side in (0u16..).take(plan.sides(sink).len()) {
-            let leaf = qdiscs.iter().find(|qdisc| qdisc.handle == queue::leaf_handle(side));
-            let stats = leaf.map(|leaf| leaf.stats).unwrap_or_default();
-            reading.buffer_drops.push(stats.drops);
-            reading.queued += u64::from(stats.queued_packets);
-        }
-    }
-    Ok(())
 }
 
 /// What the plan needs and the machine does not have any more.
@@ -250,7 +192,7 @@ pub fn missing(plan: &Plan, found: &Found, state: &State) -> Vec<String> {
 fn missing_guards(plan: &Plan, found: &Found) -> Vec<String> {
     let mut missing = Vec::new();
     for (id, port) in plan.ports().filter(|(_, port)| port.role != Role::Watched) {
-        let interface = if port.role == Role::Virtual { near_of_virtual(id) } else { port.interface.clone() };
+        let interface = egress_name(plan, id);
         if !found.links.iter().any(|link| link.name == interface) {
             continue;
         }

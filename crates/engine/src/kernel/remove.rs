@@ -3,11 +3,12 @@
 use sys::{Hook, Result, Sys};
 
 use super::anchor::{self, StateMap};
-use super::found::{Attachment, Found, Place, is_pair};
+use super::found::{Attachment, Found, Place};
 use super::hurry;
-use super::prepare;
-use super::report::{DownReport, Error};
-use super::saved::{Phase, SavedInterface};
+use crate::machine::pairs::{self, is_pair};
+use crate::machine::report::{DownReport, Error};
+use crate::machine::saved::{Phase, Saved, SavedInterface};
+use crate::machine::{gone_is_fine, prepare};
 
 /// Takes everything away and restores every interface.
 ///
@@ -46,9 +47,9 @@ pub fn remove(sys: &mut impl Sys, mut found: Found) -> Result<DownReport> {
         report.notes.extend(prepare::restore(sys, saved, link)?);
         report.restored.push(saved.name.clone());
     }
-    let pairs: Vec<u32> = found.leftover_pairs().map(|link| link.index).collect();
-    let on_pairs = |it: &Attachment| pairs.contains(&it.ifindex);
-    delete_pairs(sys, &found.links, &pairs)?;
+    let left: Vec<u32> = pairs::leftover(&found.links).map(|link| link.index).collect();
+    let on_pairs = |it: &Attachment| left.contains(&it.ifindex);
+    pairs::delete(sys, &found.links, &left)?;
     let (anchors, guards): (Vec<_>, Vec<_>) = held.into_iter().partition(|it| it.name == anchor::ANCHOR);
     for guard in guards.iter().filter(|it| !on_pairs(it)) {
         detach_guard(sys, guard, &interfaces)?;
@@ -70,7 +71,7 @@ pub fn remove(sys: &mut impl Sys, mut found: Found) -> Result<DownReport> {
 fn hold(
     sys: &mut impl Sys,
     attachments: &mut Vec<Attachment>,
-    mut saved: super::saved::Saved,
+    mut saved: Saved,
     state: &super::found::State,
 ) -> Result<bool> {
     let anchored = attachments.iter().any(|it| it.name == anchor::ANCHOR);
@@ -148,26 +149,4 @@ fn drop_clsact(sys: &mut impl Sys, saved: &SavedInterface) -> Result<()> {
         }
     }
     gone_is_fine(sys.delete_qdisc(saved.index, sys::H_CLSACT, sys::handle(0xffff, 0)))
-}
-
-/// Deletes the pairs: one end takes the other with it.
-fn delete_pairs(sys: &mut impl Sys, links: &[sys::Link], pairs: &[u32]) -> Result<()> {
-    let mut deleted: Vec<u32> = Vec::new();
-    for index in pairs {
-        if deleted.contains(index) {
-            continue;
-        }
-        gone_is_fine(sys.delete_link(*index))?;
-        let link = links.iter().find(|link| link.index == *index);
-        deleted.extend(link.filter(|link| link.peer_netns.is_none()).and_then(|link| link.peer));
-    }
-    Ok(())
-}
-
-/// What is gone already needs no taking away (`ENOENT`, `ENODEV`).
-fn gone_is_fine(outcome: Result<()>) -> Result<()> {
-    match outcome {
-        Err(error) if matches!(error.errno, 2 | 19) => Ok(()),
-        other => other,
-    }
 }

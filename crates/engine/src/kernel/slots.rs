@@ -1,5 +1,5 @@
-//! What `down` needs to put the machine back, and `status` to read the ledger: kept in an ARRAY map that
-//! every attached program holds, so that it lives exactly as long as what is attached.
+//! How the saved text is kept: in an ARRAY map that every attached program holds, so that it lives exactly as
+//! long as what is attached.
 //!
 //! ```text
 //! entry 0          header: magic, slot in force (0 or 1), octets of its text
@@ -9,12 +9,7 @@
 //! A rewrite fills the slot that is not in force and then turns the header over in one update, so that a
 //! process killed half-way leaves the older text whole.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
-
-use serde::{Deserialize, Serialize};
-
-use plan::ledger::Count;
+use crate::machine::saved::Saved;
 
 /// Octets of one map entry.
 pub const CHUNK: usize = 4096;
@@ -26,109 +21,6 @@ const MAGIC: &[u8; 8] = b"tapwrt-1";
 const HEADROOM: usize = 64 * 1024;
 /// The longest text that is read back: more is no state of ours.
 pub const TEXT_MAX: usize = 64 * 1024 * 1024;
-
-/// How far `up` or `down` had come when the text was written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Phase {
-    /// `up` is at work, or was killed.
-    Applying,
-    /// All of the plan is true.
-    Live,
-    /// `down` is at work, or was killed.
-    Removing,
-}
-
-/// Everything that is kept.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Saved {
-    /// How far the change had come.
-    pub phase: Phase,
-    /// The plan in its canonical text.
-    pub plan: String,
-    /// The config's name as the user gave it.
-    pub file: String,
-    /// How each port is attached, in plan order.
-    pub choices: Vec<Choice>,
-    /// Interfaces that existed before, as they were; in plan order, each once.
-    pub interfaces: Vec<SavedInterface>,
-    /// Pairs that `up` makes, and `down` deletes.
-    pub pairs: Vec<Pair>,
-    /// Whether `up` or `down` turned expedited grace periods on, and off again when it is done.
-    #[serde(default)]
-    pub hurried: bool,
-}
-
-/// How a port is attached, and why.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Choice {
-    /// `tcx`, `xdp` or `clsact`.
-    pub attach: String,
-    /// The reason in a few words.
-    pub why: String,
-}
-
-/// A veth pair of ours.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Pair {
-    /// The end that frames are sent into.
-    pub near: String,
-    /// The end that they arrive at.
-    pub far: String,
-}
-
-/// An interface as it was, as far as `up` changes it.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct SavedInterface {
-    /// Its name.
-    pub name: String,
-    /// Its index; a new device of the same name has another.
-    pub index: u32,
-    /// Whether it was up.
-    pub up: bool,
-    /// Whether it was promiscuous by flag.
-    pub promiscuous: bool,
-    /// Features as requested before, of those that `up` changes.
-    pub features: Vec<(String, bool)>,
-    /// Settings below /proc/sys/net, of those that `up` changes.
-    pub sysctls: Vec<(String, String)>,
-    /// Its link-local addresses.
-    pub addresses: Vec<SavedAddress>,
-    /// Pause parameters where `up` changes them: autonegotiation, receive, transmit.
-    pub pause: Option<(bool, bool, bool)>,
-    /// Whether `up` puts a root queueing discipline of its own in place of the default one.
-    pub root_qdisc: bool,
-    /// Whether `up` adds the clsact discipline.
-    pub clsact: bool,
-    /// The device's counters when counting began.
-    pub baseline: Baseline,
-}
-
-/// A link-local address.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct SavedAddress {
-    /// The address.
-    pub ip: IpAddr,
-    /// Length of its prefix in bits.
-    pub prefix: u8,
-    /// `RT_SCOPE_*`.
-    pub scope: u8,
-    /// Its broadcast address, where it has one.
-    pub broadcast: Option<Ipv4Addr>,
-}
-
-/// The device counters that the ledger takes differences of.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Baseline {
-    /// Frames sent.
-    pub tx: Count,
-    /// Frames that the device could not send.
-    pub tx_lost: u64,
-    /// Frames that its root queueing discipline dropped.
-    pub root_drops: u64,
-    /// Frames missed on receipt, by the device's own reason.
-    pub rx_lost: BTreeMap<String, u64>,
-}
 
 /// Why a state map could not be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -224,23 +116,21 @@ fn padded(piece: &[u8]) -> Vec<u8> {
     entry
 }
 
-impl Saved {
-    /// The text that is kept.
-    pub fn to_text(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("the state has string keys only, which JSON always takes")
-    }
-
-    /// Reads the text back from the pieces of a slot.
-    pub fn from_pieces(pieces: &[Vec<u8>], octets: usize) -> Result<Self, Unreadable> {
-        let text: Vec<u8> = pieces.concat();
-        let text = text.get(..octets).ok_or(Unreadable::Short)?;
-        serde_json::from_slice(text).map_err(|error| Unreadable::Text(error.to_string()))
-    }
+/// Reads the saved text back from the pieces of a slot.
+///
+/// # Errors
+/// [`Unreadable::Short`] or [`Unreadable::Text`].
+pub fn join(pieces: &[Vec<u8>], octets: usize) -> Result<Saved, Unreadable> {
+    let text: Vec<u8> = pieces.concat();
+    Saved::from_text(text.get(..octets).ok_or(Unreadable::Short)?).map_err(Unreadable::Text)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::machine::saved::{Choice, Pair, Phase};
 
     fn sample(padding: usize) -> Saved {
         Saved {
@@ -257,7 +147,7 @@ mod tests {
     fn read(map: &BTreeMap<Vec<u8>, Vec<u8>>, geometry: Geometry) -> Result<Saved, Unreadable> {
         let (_, entries, octets) = geometry.locate(&map[&HEADER.to_vec()])?;
         let pieces: Vec<Vec<u8>> = entries.map(|entry| map[&entry.to_ne_bytes().to_vec()].clone()).collect();
-        Saved::from_pieces(&pieces, octets)
+        join(&pieces, octets)
     }
 
     #[test]

@@ -33,7 +33,8 @@ pub struct PortReport {
     pub why: String,
 }
 
-pub(super) fn ports(plan: &Plan, choices: &[Choice]) -> Vec<PortReport> {
+/// How each port of a plan is attached, in plan order.
+pub fn ports(plan: &Plan, choices: &[Choice]) -> Vec<PortReport> {
     let report = |(port, choice): (&plan::plan::Port, &Choice)| PortReport {
         name: port.name.clone(),
         interface: port.interface.clone(),

@@ -7,7 +7,7 @@ use plan::plan::{Port, Role};
 use sys::{Address, IFF_PROMISC, IFF_UP, Link, Pause, QdiscSpec, Result, Sys};
 
 use super::card::{self, Place};
-use super::found::gone;
+use super::gone;
 use super::queue::HANDLE;
 use super::saved::{Baseline, SavedAddress, SavedInterface};
 use super::survey::{Machine, Refusal, is_link_local};
