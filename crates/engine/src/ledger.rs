@@ -3,7 +3,7 @@
 //! Pure: what was read from the machine is an argument. Differences that can be negative for a moment,
 //! because frames are on their way, are cut at 0 for the parts and show in what the sums leave over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bpf::layout::{CopyError, Counter, View, Wiring};
 use plan::ledger::{BlockStatus, CopyStatus, Dropped, MonitorStatus, PortStatus, Status};
@@ -65,6 +65,7 @@ pub fn ledger(plan: &Plan, wiring: &Wiring, readings: &Readings<'_>) -> Status {
             port.name, port.interface
         ));
     }
+    status.notes.extend(book.of_hubs());
     let unmeasured: u64 = plan.hooks().map(|(id, _)| (readings.counter)(Counter::Unmeasured(id))).sum();
     if unmeasured > 0 {
         status.notes.push(format!(
@@ -148,12 +149,36 @@ impl Book<'_> {
         match &hook.pass {
             Pass::Leave => status.left += self.count(Counter::Left(id)),
             Pass::To(ports) if ports.is_empty() => status.consumed += self.count(Counter::Consumed(id)),
-            Pass::To(ports) => {
-                for target in ports {
-                    self.add_pass(id, *target, status);
+            Pass::To(ports) => self.add_passes(id, ports, status),
+        }
+    }
+
+    /// What was passed. Where a frame goes to several ports, it is passed where all of them took it; which of the
+    /// frames one of them lost another lost too is not known, so that the port which lost the most speaks for all.
+    /// [`Self::of_hubs`] tells the rest.
+    fn add_passes(&self, id: HookId, ports: &BTreeSet<PortId>, status: &mut PortStatus) {
+        let losses = ports.iter().map(|target| self.lost_on_the_way(id, *target));
+        let worst = losses.max_by_key(|lost| lost.values().sum::<u64>()).unwrap_or_default();
+        let handed = ports.iter().map(|target| self.count(Counter::Handed(id, *target))).max().unwrap_or(0);
+        status.passed += handed.saturating_sub(worst.values().sum());
+        for (reason, frames) in worst {
+            *status.errors.entry(reason.to_owned()).or_default() += frames;
+        }
+    }
+
+    /// For each port of a hub that lost frames, how many and why.
+    fn of_hubs(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        for (id, hook) in self.plan.hooks() {
+            let Pass::To(ports) = &hook.pass else { continue };
+            for target in ports.iter().filter(|_| ports.len() > 1) {
+                let (from, to) = (&self.plan.port(hook.at.port).name, &self.plan.port(*target).name);
+                for (reason, frames) in self.lost_on_the_way(id, *target) {
+                    notes.push(format!("{from}: not passed to {to}: {frames} ({reason})"));
                 }
             }
         }
+        notes
     }
 
     /// What each rule stopped, the rules of one name together, in plan order. Where the host goes on with frames no
@@ -178,21 +203,41 @@ impl Book<'_> {
 
     /// Frames handed over, less what never arrived at the target's egress, less what its device lost, less
     /// what it neither sent nor lost by its own count.
-    fn add_pass(&self, id: HookId, target: PortId, status: &mut PortStatus) {
+    /// Frames of a hook that were handed over to a port and did not leave by it, by reason.
+    fn lost_on_the_way(&self, id: HookId, target: PortId) -> BTreeMap<&'static str, u64> {
         let handed = self.count(Counter::Handed(id, target));
         let seen = self.count(Counter::Seen(target, id)).min(handed);
         let reading = self.reading(target);
-        let mut error = |reason: &str, frames: u64| {
+        let lost = self.allotted(target, id, reading.tx_lost).min(seen);
+        let unsent = self.allotted(target, id, self.unsent(target)).min(seen - lost);
+        let mut errors = BTreeMap::new();
+        for (reason, frames) in [
+            (reading.trouble.unwrap_or("in-flight"), handed - seen),
+            ("device", lost),
+            (reading.trouble.unwrap_or("not-sent"), unsent),
+        ] {
             if frames > 0 {
-                *status.errors.entry(reason.to_owned()).or_default() += frames;
+                *errors.entry(reason).or_default() += frames;
             }
-        };
-        error(reading.trouble.unwrap_or("in-flight"), handed - seen);
-        let lost = reading.tx_lost.min(seen);
-        error("device", lost);
-        let unsent = self.unsent(target).min(seen - lost);
-        error(reading.trouble.unwrap_or("not-sent"), unsent);
-        status.passed += seen - lost - unsent;
+        }
+        errors
+    }
+
+    /// Of what a port lost the part of one hook. The device does not tell whose frames it lost: where several hooks
+    /// pass to one port (a hub), those that come first in the plan bear it first.
+    fn allotted(&self, port: PortId, of: HookId, lost: u64) -> u64 {
+        let mut left = lost;
+        for (id, hook) in self.plan.hooks() {
+            if !matches!(&hook.pass, Pass::To(ports) if ports.contains(&port)) {
+                continue;
+            }
+            let part = left.min(self.count(Counter::Seen(port, id)));
+            if id == of {
+                return part;
+            }
+            left -= part;
+        }
+        0
     }
 
     /// Whether the interface of a port is gone, and with it what it counted.
@@ -348,6 +393,40 @@ mod tests {
         let counter = |counter| counts.get(&counter).copied().unwrap_or(0);
         let ports = vec![PortReading::default(); plan.ports.len()];
         ledger(plan, &Wiring::all(plan, view), &Readings { counter: &counter, ports })
+    }
+
+    /// Seven frames from a and three from b; c lost two of all of them, and a was down for one.
+    #[test]
+    fn a_frame_of_a_hub_is_passed_where_every_port_took_it() {
+        let text = "[ports]\na = \"a0\"\nb = \"b0\"\nc = \"c0\"\n\
+                    [[device]]\nname = \"h\"\nkind = \"hub\"\nports = [\"a\", \"b\", \"c\"]\n";
+        let (plan, _) = plan::compile("t.toml", text).unwrap();
+        let [a, b, c] = [0, 1, 2].map(PortId);
+        let handed = |hook, port, frames| (Counter::Handed(HookId(hook), port), frames);
+        let seen = |hook, port, frames| (Counter::Seen(port, HookId(hook)), frames);
+        let counts = BTreeMap::from([
+            (Counter::In(HookId(0)), 7),
+            (Counter::In(HookId(1)), 3),
+            handed(0, b, 7),
+            seen(0, b, 7),
+            handed(0, c, 7),
+            seen(0, c, 7),
+            handed(1, a, 3),
+            seen(1, a, 2),
+            handed(1, c, 3),
+            seen(1, c, 3),
+        ]);
+        let counter = |counter| counts.get(&counter).copied().unwrap_or(0);
+        let reading =
+            |sent, tx_lost, trouble| PortReading { sent, tx_lost, trouble, ..PortReading::default() };
+        let ports = vec![reading(2, 0, Some("down")), reading(7, 0, None), reading(8, 2, None)];
+        let status = ledger(&plan, &Wiring::all(&plan, View::Tc), &Readings { counter: &counter, ports });
+        assert_eq!((status.ports["a"].passed, status.ports["b"].passed), (5, 2), "{status}");
+        assert_eq!(status.ports["a"].errors, BTreeMap::from([("device".to_owned(), 2)]));
+        assert_eq!(status.ports["b"].errors, BTreeMap::from([("down".to_owned(), 1)]));
+        let notes = ["a: not passed to c: 2 (device)", "b: not passed to a: 1 (down)"];
+        assert_eq!(status.notes, notes);
+        assert_eq!(status.unaccounted, 0, "{status}");
     }
 
     #[test]
