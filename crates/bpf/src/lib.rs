@@ -12,6 +12,7 @@
 pub mod asm;
 pub mod bench;
 pub mod check;
+pub mod classic;
 pub mod emit;
 pub mod interp;
 pub mod layout;

@@ -12,6 +12,7 @@
 
 #![allow(unsafe_code)]
 
+mod classic;
 mod error;
 mod fake;
 mod gate;
@@ -27,7 +28,11 @@ pub mod lock;
 pub mod netns;
 pub mod packet;
 pub mod process;
+pub mod ring;
 
+pub use classic::{
+    Act, ActFound, ActStats, CLASSIC_INSNS_MAX, ClassicFilter, ClassicInsn, ClassicSpec, Matcher, Then,
+};
 pub use error::{Result, SysError};
 pub use fake::{Card, Fake, Snapshot};
 pub use gate::{Call, Fault, FaultKind, Gate};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::classic::{ClassicFilter, ClassicSpec};
 use crate::error::Result;
 use crate::gate::Gate;
 use crate::net::{
@@ -110,6 +111,20 @@ pub trait Sys {
     fn add_filter(&mut self, ifindex: u32, hook: Hook, filter: &FilterSpec<'_>) -> Result<()>;
     /// Takes away the `bpf` classifier with this preference and handle.
     fn delete_filter(&mut self, ifindex: u32, hook: Hook, priority: u16, handle: u32) -> Result<()>;
+    /// The filters that hang on this parent (a side of clsact, or a queueing discipline with classes) with what
+    /// their actions counted, of all chains, in the order in which they run; empty without that parent.
+    fn classic_filters(&mut self, ifindex: u32, parent: u32) -> Result<Vec<ClassicFilter>>;
+    /// Adds a classic filter.
+    fn add_classic(&mut self, ifindex: u32, parent: u32, spec: &ClassicSpec) -> Result<()>;
+    /// Takes away the filter with this chain, preference and handle. Fails with `ENOENT` if it is not there.
+    fn delete_classic(
+        &mut self,
+        ifindex: u32,
+        parent: u32,
+        chain: u32,
+        priority: u16,
+        handle: u32,
+    ) -> Result<()>;
 
     // Express data path.
 

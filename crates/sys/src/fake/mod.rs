@@ -5,6 +5,7 @@
 //! moves no frames and runs no programs: `prog_test_run` is not supported.
 
 mod card;
+mod classic;
 mod network;
 mod prefix;
 mod programs;
@@ -15,6 +16,7 @@ pub use snapshot::Snapshot;
 
 use std::time::Duration;
 
+use crate::classic::{ClassicFilter, ClassicSpec};
 use crate::error::{Result, SysError};
 use crate::gate::{Gate, Pass};
 use crate::net::{
@@ -103,6 +105,16 @@ impl Fake {
     /// Adds a route, which nothing on the seam can.
     pub fn add_route(&mut self, route: Route) {
         self.network.routes.push(route);
+    }
+
+    /// Runs a kernel that was built without these kinds of actions (`gact`, `skbedit`).
+    pub fn set_actions_missing(&mut self, kinds: &[&'static str]) {
+        self.network.actions_missing = kinds.iter().copied().collect();
+    }
+
+    /// The classic filters on this parent, to move their counters.
+    pub fn classic_mut(&mut self, ifindex: u32, parent: u32) -> &mut [ClassicFilter] {
+        self.network.classic.entry((ifindex, parent)).or_default()
     }
 
     /// The counters of the queueing discipline or class with this handle.
@@ -342,7 +354,8 @@ impl Sys for Fake {
 
     fn filters(&mut self, ifindex: u32, hook: Hook) -> Result<Vec<Filter>> {
         self.pass("RTM_GETTFILTER", &format!("{hook} of interface {ifindex}"), false)?;
-        Ok(self.network.filters.get(&(ifindex, hook)).cloned().unwrap_or_default())
+        let direct = self.network.filters.get(&(ifindex, hook)).cloned().unwrap_or_default();
+        Ok(direct.into_iter().chain(self.network.classic_of(ifindex, hook)).collect())
     }
 
     fn add_filter(&mut self, ifindex: u32, hook: Hook, filter: &FilterSpec<'_>) -> Result<()> {
@@ -360,6 +373,31 @@ impl Sys for Fake {
         self.network.delete_filter(&object, ifindex, hook, priority, handle)?;
         self.collect();
         Ok(())
+    }
+
+    fn classic_filters(&mut self, ifindex: u32, parent: u32) -> Result<Vec<ClassicFilter>> {
+        self.pass("RTM_GETTFILTER", &format!("at {parent:x} of interface {ifindex}"), false)?;
+        Ok(self.network.classic_filters(ifindex, parent))
+    }
+
+    fn add_classic(&mut self, ifindex: u32, parent: u32, spec: &ClassicSpec) -> Result<()> {
+        let (chain, priority, handle) = (spec.chain, spec.priority, spec.handle);
+        let object = format!("{chain}/{priority}/{handle} at {parent:x} of interface {ifindex}");
+        self.pass("RTM_NEWTFILTER", &object, true)?;
+        self.network.add_classic(&object, (ifindex, parent), spec)
+    }
+
+    fn delete_classic(
+        &mut self,
+        ifindex: u32,
+        parent: u32,
+        chain: u32,
+        priority: u16,
+        handle: u32,
+    ) -> Result<()> {
+        let object = format!("{chain}/{priority}/{handle} at {parent:x} of interface {ifindex}");
+        self.pass("RTM_DELTFILTER", &object, true)?;
+        self.network.delete_classic(&object, (ifindex, parent), (chain, priority, handle))
     }
 
     fn xdp_attach(

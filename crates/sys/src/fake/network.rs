@@ -1,10 +1,11 @@
 //! The interfaces of a machine in memory, and all that hangs on them.
 
 use super::Card;
+use crate::classic::ClassicFilter;
 use crate::error::{Result, SysError};
 use crate::net::{Address, IFF_LOWER_UP, IFF_PROMISC, IFF_UP, Link, Pause, Route, VethSpec, Xdp};
 use crate::object::{Attached, Filter, FilterSpec, Hook, XdpMode};
-use crate::queue::{Class, H_CLSACT, H_ROOT, HtbClass, Qdisc, QdiscSpec, QueueStats};
+use crate::queue::{Class, H_CLSACT, H_EGRESS, H_INGRESS, H_ROOT, HtbClass, Qdisc, QdiscSpec, QueueStats};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -39,10 +40,14 @@ pub(super) struct Network {
     pub(super) queues: Vec<Qdisc>,
     pub(super) classes: Vec<Class>,
     pub(super) filters: BTreeMap<(u32, Hook), Vec<Filter>>,
+    /// By interface and parent.
+    pub(super) classic: BTreeMap<(u32, u32), Vec<ClassicFilter>>,
+    /// Kinds of actions that this kernel was built without.
+    pub(super) actions_missing: BTreeSet<&'static str>,
     pub(super) tcx: BTreeMap<(u32, Hook), Vec<u32>>,
 }
 
-fn fail<T>(call: &'static str, object: &str, errno: i32) -> Result<T> {
+pub(super) fn fail<T>(call: &'static str, object: &str, errno: i32) -> Result<T> {
     Err(SysError::new(call, object, errno))
 }
 
@@ -57,6 +62,8 @@ impl Network {
             queues: Vec::new(),
             classes: Vec::new(),
             filters: BTreeMap::new(),
+            classic: BTreeMap::new(),
+            actions_missing: BTreeSet::new(),
             tcx: BTreeMap::new(),
         };
         let mut card = Card::veth();
@@ -120,7 +127,7 @@ impl Network {
         found.map(|(_, card)| card).ok_or_else(|| SysError::new(call, name, libc::ENODEV))
     }
 
-    fn link(&mut self, call: &'static str, object: &str, ifindex: u32) -> Result<&mut Link> {
+    pub(super) fn link(&mut self, call: &'static str, object: &str, ifindex: u32) -> Result<&mut Link> {
         let found = self.ports.get_mut(&ifindex).map(|(link, _)| link);
         found.ok_or_else(|| SysError::new(call, object, libc::ENODEV))
     }
@@ -269,6 +276,7 @@ impl Network {
         self.queues.retain(|qdisc| !gone.contains(&qdisc.ifindex));
         self.classes.retain(|class| !gone.contains(&class.ifindex));
         self.filters.retain(|(index, _), _| !gone.contains(index));
+        self.classic.retain(|(index, _), _| !gone.contains(index));
         self.tcx.retain(|(index, _), _| !gone.contains(index));
         Ok(())
     }
@@ -398,6 +406,11 @@ impl Network {
         if parent == H_CLSACT {
             self.filters.retain(|(index, _), _| *index != ifindex);
         }
+        let hangs = |of: u32| match parent {
+            H_CLSACT => matches!(of, H_INGRESS | H_EGRESS),
+            _ => of == found.handle,
+        };
+        self.classic.retain(|(index, of), _| *index != ifindex || !hangs(*of));
         let mine = |of: u32| of >> 16 == found.handle >> 16;
         let inside: Vec<u32> = self
             .classes

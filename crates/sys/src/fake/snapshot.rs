@@ -60,6 +60,17 @@ impl Snapshot {
         for ((ifindex, hook), filters) in &network.filters {
             lines.extend(filters.iter().map(|filter| format!("filter {hook} of {ifindex}: {filter:?}")));
         }
+        for ((ifindex, parent), filters) in &network.classic {
+            lines.extend(filters.iter().map(|filter| {
+                let acts: Vec<_> = filter.acts.iter().map(|found| &found.act).collect();
+                let (chain, priority, handle) = (filter.chain, filter.priority, filter.handle);
+                let matcher = &filter.matcher;
+                format!(
+                    "classic {chain}/{priority}/{handle} at {parent:x} of {ifindex}: {matcher:?} {:x} {acts:?}",
+                    filter.class
+                )
+            }));
+        }
         for ((ifindex, hook), ids) in &network.tcx {
             lines.extend(ids.iter().map(|id| format!("tcx {hook} of {ifindex}: program {id}")));
         }

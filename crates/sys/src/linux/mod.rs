@@ -1,6 +1,7 @@
 //! The real machine: the namespace of the calling thread, by netlink, ioctl, `/proc/sys/net` and bpf(2).
 
 mod bpf;
+mod classic;
 mod ethtool;
 mod link;
 pub(crate) mod netlink;
@@ -8,6 +9,7 @@ mod plumbing;
 mod queue;
 mod xdp;
 
+use crate::classic::{ClassicFilter, ClassicSpec};
 use crate::error::{Result, SysError};
 use crate::gate::{Fault, Gate};
 use crate::net::{
@@ -351,6 +353,31 @@ impl Sys for Linux {
         let object = format!("{priority}/{handle} at {hook} of interface {ifindex}");
         self.gate.pass("RTM_DELTFILTER", &object, true)?;
         queue::delete_filter(&object, ifindex, hook, priority, handle)
+    }
+
+    fn classic_filters(&mut self, ifindex: u32, parent: u32) -> Result<Vec<ClassicFilter>> {
+        self.gate.pass("RTM_GETTFILTER", &format!("at {parent:x} of interface {ifindex}"), false)?;
+        classic::list(ifindex, parent)
+    }
+
+    fn add_classic(&mut self, ifindex: u32, parent: u32, spec: &ClassicSpec) -> Result<()> {
+        let (chain, priority, handle) = (spec.chain, spec.priority, spec.handle);
+        let object = format!("{chain}/{priority}/{handle} at {parent:x} of interface {ifindex}");
+        self.gate.pass("RTM_NEWTFILTER", &object, true)?;
+        classic::add(&object, ifindex, parent, spec)
+    }
+
+    fn delete_classic(
+        &mut self,
+        ifindex: u32,
+        parent: u32,
+        chain: u32,
+        priority: u16,
+        handle: u32,
+    ) -> Result<()> {
+        let object = format!("{chain}/{priority}/{handle} at {parent:x} of interface {ifindex}");
+        self.gate.pass("RTM_DELTFILTER", &object, true)?;
+        classic::remove(&object, (ifindex, parent), (chain, priority, handle))
     }
 
     fn xdp_attach(

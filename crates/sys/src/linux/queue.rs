@@ -11,17 +11,17 @@ use crate::error::Result;
 use crate::object::{Filter, FilterSpec, Hook};
 use crate::queue::{Class, H_CLSACT, H_EGRESS, H_INGRESS, HtbClass, Qdisc, QdiscSpec, QueueStats, handle};
 
-const RTM_NEWQDISC: u16 = 36;
+pub(super) const RTM_NEWQDISC: u16 = 36;
 const RTM_DELQDISC: u16 = 37;
 const RTM_GETQDISC: u16 = 38;
 const RTM_NEWTCLASS: u16 = 40;
 const RTM_GETTCLASS: u16 = 42;
-const RTM_NEWTFILTER: u16 = 44;
-const RTM_DELTFILTER: u16 = 45;
-const RTM_GETTFILTER: u16 = 46;
+pub(super) const RTM_NEWTFILTER: u16 = 44;
+pub(super) const RTM_DELTFILTER: u16 = 45;
+pub(super) const RTM_GETTFILTER: u16 = 46;
 
-const TCA_KIND: u16 = 1;
-const TCA_OPTIONS: u16 = 2;
+pub(super) const TCA_KIND: u16 = 1;
+pub(super) const TCA_OPTIONS: u16 = 2;
 const TCA_STATS2: u16 = 7;
 
 const TCA_STATS_BASIC: u16 = 1;
@@ -40,15 +40,15 @@ const TCA_TBF_BURST: u16 = 6;
 
 const TCA_BPF_FD: u16 = 6;
 const TCA_BPF_NAME: u16 = 7;
-const TCA_BPF_FLAGS: u16 = 8;
+pub(super) const TCA_BPF_FLAGS: u16 = 8;
 const TCA_BPF_ID: u16 = 11;
-const TCA_BPF_FLAG_ACT_DIRECT: u32 = 1;
+pub(super) const TCA_BPF_FLAG_ACT_DIRECT: u32 = 1;
 
 /// Interface, parent, handle.
 pub(super) type At = (u32, u32, u32);
 
 /// `struct tcmsg`: family 0, ifindex 4, handle 8, parent 12, info 16.
-fn tcmsg((ifindex, parent, handle): At, info: u32) -> [u8; 20] {
+pub(super) fn tcmsg((ifindex, parent, handle): At, info: u32) -> [u8; 20] {
     let mut bytes = [0; 20];
     bytes[4..8].copy_from_slice(&ifindex.to_ne_bytes());
     bytes[8..12].copy_from_slice(&handle.to_ne_bytes());
@@ -58,15 +58,15 @@ fn tcmsg((ifindex, parent, handle): At, info: u32) -> [u8; 20] {
 }
 
 /// The parts that all traffic control answers share.
-struct Message<'a> {
-    at: At,
-    info: u32,
-    kind: String,
-    options: &'a [u8],
-    attrs: &'a [u8],
+pub(super) struct Message<'a> {
+    pub(super) at: At,
+    pub(super) info: u32,
+    pub(super) kind: String,
+    pub(super) options: &'a [u8],
+    pub(super) attrs: &'a [u8],
 }
 
-fn message(answer: &Answer, kind: u16, ifindex: u32) -> Option<Message<'_>> {
+pub(super) fn message(answer: &Answer, kind: u16, ifindex: u32) -> Option<Message<'_>> {
     let body = (answer.kind == kind).then_some(answer.body.as_slice())?;
     let at = (u32_at(body, 4)?, u32_at(body, 12)?, u32_at(body, 8)?);
     let (info, attrs) = (u32_at(body, 16)?, body.get(20..)?);
@@ -77,7 +77,11 @@ fn message(answer: &Answer, kind: u16, ifindex: u32) -> Option<Message<'_>> {
 
 /// `TCA_STATS2`: basic is bytes (64), packets (32); queue is qlen, backlog, drops, requeues, overlimits.
 fn stats(attrs: &[u8]) -> QueueStats {
-    let stats = find(attrs, TCA_STATS2).unwrap_or_default();
+    stats_in(find(attrs, TCA_STATS2).unwrap_or_default())
+}
+
+/// What stands in `TCA_STATS2`, and in the like of actions.
+pub(super) fn stats_in(stats: &[u8]) -> QueueStats {
     let basic = find(stats, TCA_STATS_BASIC).unwrap_or_default();
     let queue = find(stats, TCA_STATS_QUEUE).unwrap_or_default();
     let number = |index: usize| u32_at(queue, index * 4).unwrap_or_default();
@@ -209,12 +213,12 @@ fn hook_parent(hook: Hook) -> u32 {
 }
 
 /// `tcm_info` of a classifier: preference in the high half, EtherType in network order in the low one.
-fn filter_info(priority: u16) -> u32 {
+pub(super) fn filter_info(priority: u16) -> u32 {
     const ETH_P_ALL: u16 = 3;
     u32::from(priority) << 16 | u32::from(ETH_P_ALL.to_be())
 }
 
-fn halves(info: u32) -> (u16, u16) {
+pub(super) fn halves(info: u32) -> (u16, u16) {
     let [a, b, c, d] = info.to_be_bytes();
     (u16::from_be_bytes([a, b]), u16::from_be(u16::from_be_bytes([c, d])))
 }

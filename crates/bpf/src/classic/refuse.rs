@@ -1,0 +1,116 @@
+//! What classic BPF cannot do exactly, and why.
+
+use std::fmt;
+
+use ::rules::form::{Action, Chain, Handed, Number, Program, RuleId, Ruled, SpreadIndex, Test};
+use plan::plan::{Hook, HookId, Plan};
+use wire::LinkType;
+
+use super::asm::INSNS_MAX;
+
+/// One thing that cannot be lowered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Refused {
+    /// The hook.
+    pub hook: HookId,
+    /// The rule that asks for it, if one does.
+    pub rule: Option<RuleId>,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why something cannot be lowered.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Why {
+    /// The port's frames do not begin with an Ethernet header.
+    LinkType,
+    /// A copy is balanced between monitors.
+    Balanced,
+    /// A rule matches by chance.
+    Chance,
+    /// A chain of headers is followed (`protochain`).
+    Chain,
+    /// A program would be too long.
+    TooLong {
+        /// How many instructions it would have.
+        instructions: usize,
+    },
+    /// A number is computed from more other numbers than there are places to keep them.
+    TooDeep,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LinkType => f.write_str("classic filters look at Ethernet frames only"),
+            Self::Balanced => f.write_str(
+                "classic BPF remembers nothing between frames, so it cannot share copies between monitors",
+            ),
+            Self::Chance => f.write_str("classic BPF has no chance that the other backends could repeat"),
+            Self::Chain => f.write_str("classic BPF has no loop to follow a chain of headers with"),
+            Self::TooLong { instructions } => {
+                write!(f, "{instructions} instructions of classic BPF, {INSNS_MAX} are taken")
+            }
+            Self::TooDeep => {
+                f.write_str("a number is computed in more steps than classic BPF has places for")
+            }
+        }
+    }
+}
+
+/// What of a hook is refused before anything is lowered; each rule's each reason once.
+pub(super) fn of(plan: &Plan, id: HookId, hook: &Hook) -> Vec<Refused> {
+    let mut refused: Vec<Refused> = Vec::new();
+    let mut add = |rule: Option<RuleId>, why: Why| {
+        let new = Refused { hook: id, rule, why };
+        if !refused.contains(&new) {
+            refused.push(new);
+        }
+    };
+    if plan.port(hook.at.port).link_type != LinkType::ETHERNET {
+        add(None, Why::LinkType);
+    }
+    let spread = |index: SpreadIndex, program: &Program| program.spreads.get(usize::from(index.0)).is_some();
+    for step in &hook.program.steps {
+        if matches!(step.then, Action::Spread(index) if spread(index, &hook.program)) {
+            add(Some(step.rule), Why::Balanced);
+        }
+        if has_chain(&step.when) {
+            add(Some(step.rule), Why::Chain);
+        }
+    }
+    for ruling in hook.program.rule_sets.iter().flat_map(|set| set.rulings()) {
+        if matches!(ruling.verdict, Ruled::Pass(Handed::Spread(index)) if spread(index, &hook.program)) {
+            add(Some(ruling.rule), Why::Balanced);
+        }
+        if ruling.chance.is_some() {
+            add(Some(ruling.rule), Why::Chance);
+        }
+        if has_chain(&ruling.when) {
+            add(Some(ruling.rule), Why::Chain);
+        }
+    }
+    refused
+}
+
+fn has_chain(test: &Test) -> bool {
+    match test {
+        Test::Chain(Chain { .. }) => true,
+        Test::Not(test) => has_chain(test),
+        Test::All(tests) | Test::Any(tests) => tests.iter().any(has_chain),
+        _ => false,
+    }
+}
+
+/// Whether computing a number can end the whole test.
+pub(super) fn may_end(number: &Number) -> bool {
+    match number {
+        Number::Constant(_) | Number::Length | Number::Field(_) => false,
+        Number::Load { .. } => true,
+        Number::Operation(operator, left, right) => {
+            let divides =
+                matches!(operator, ::rules::form::Operator::Divide | ::rules::form::Operator::Remainder);
+            divides || may_end(left) || may_end(right)
+        }
+    }
+}
