@@ -24,7 +24,9 @@
 //! println!("{}", measured.report);
 //! ```
 
+mod cure;
 mod histogram;
+mod plot;
 mod queue;
 mod report;
 mod series;
@@ -34,7 +36,9 @@ mod windows;
 use plan::ledger::Count;
 use plan::simulation::Framing;
 
+use cure::Shadows;
 use histogram::Histogram;
+pub use plot::svg;
 use queue::Depth;
 pub use report::{Burst, Cure, Delay, Load, Losses, Measures, PortReport, Queue, SideReport};
 use series::SeriesMeter;
@@ -82,6 +86,7 @@ pub struct PortMeter {
     all: Windows,
     depth: Depth,
     waiting: u64,
+    shadows: Option<Shadows>,
     series: Option<SeriesMeter>,
 }
 
@@ -90,6 +95,8 @@ pub struct PortMeter {
 struct Side {
     offered: Count,
     wire_bytes: u64,
+    /// When the last frame was offered, and its octets of wire.
+    last: (u64, u32),
     carried: Count,
     dropped: Count,
     /// Times of the first and the last loss.
@@ -104,6 +111,7 @@ impl Side {
         Self {
             offered: Count::default(),
             wire_bytes: 0,
+            last: (0, 0),
             carried: Count::default(),
             dropped: Count::default(),
             lost_ns: None,
@@ -120,10 +128,12 @@ impl PortMeter {
         if spec.sides.is_empty() {
             spec.sides.push(String::new());
         }
-        let sides = spec.sides.iter().map(|_| Side::new(spec.rate_bits)).collect();
+        let sides: Vec<Side> = spec.sides.iter().map(|_| Side::new(spec.rate_bits)).collect();
+        let rate = spec.rate_bits.filter(|_| spec.cure);
+        let shadows = rate.and_then(|rate| Shadows::new(sides.len(), rate, spec.buffer_bytes));
         let all = Windows::new(spec.rate_bits);
         let depth = Depth::default();
-        Self { spec, from_ns: None, until_ns: 0, sides, all, depth, waiting: 0, series: None }
+        Self { spec, from_ns: None, until_ns: 0, sides, all, depth, waiting: 0, shadows, series: None }
     }
 
     #[inline]
@@ -154,8 +164,12 @@ impl PortMeter {
         side.offered.frames += 1;
         side.offered.bytes += u64::from(frame_bytes);
         side.wire_bytes += u64::from(wire_bytes);
+        side.last = (at_ns, wire_bytes);
         side.windows.add(at_ns, u64::from(wire_bytes));
         self.all.add(at_ns, u64::from(wire_bytes));
+        if let Some(shadows) = &mut self.shadows {
+            shadows.offered(at_ns, index, frame_bytes, wire_bytes);
+        }
         if let Some(series) = &mut self.series {
             series.offered(at_ns, index, u64::from(wire_bytes));
         }
@@ -175,7 +189,7 @@ impl PortMeter {
         }
     }
 
-    /// A frame that was offered at `arrived_ns` has left: its last bit at `departed_ns`.
+    /// A frame that was offered at `arrived_ns` leaves: it waited until its transmission begins at `departed_ns`.
     #[inline]
     pub fn departed(&mut self, arrived_ns: u64, departed_ns: u64, side: u16, frame_bytes: u32) {
         self.sees(departed_ns);
@@ -203,29 +217,35 @@ impl PortMeter {
         }
     }
 
-    /// The numbers, up to `end_ns` or the last event, whichever is later.
+    /// The numbers. Traffic was to come until `end_ns` (what is simulated, not until buffers are empty), or until the
+    /// last frame that was offered where that is later: that is what mean rates are over.
     pub fn finish(mut self, end_ns: u64) -> Measured {
-        let until_ns = self.until_ns.max(end_ns);
-        let from_ns = self.from_ns.unwrap_or(until_ns);
         self.all.finish();
         self.sides.iter_mut().for_each(|side| side.windows.finish());
+        let last_ns = self.sides.iter().map(|side| side.last.0).max().unwrap_or(0);
+        let until_ns = self.until_ns.max(end_ns);
+        let from_ns = self.from_ns.unwrap_or(until_ns);
+        let span = Span { from_ns, load_until_ns: last_ns.max(end_ns).max(from_ns), until_ns };
         let buffer = self.spec.buffer_bytes;
         let mut total = Measures::default();
         let mut delays = Histogram::default();
         let mut sides = Vec::new();
+        let mut octets = 0;
         for (name, side) in self.spec.sides.iter().zip(&self.sides) {
-            let measures = side.measures(from_ns, until_ns, buffer);
+            let measures = side.measures(span, buffer);
+            octets += side.wire_bytes_before(span.load_until_ns);
             total.add(&measures);
             delays.merge(&side.delays);
             sides.push(SideReport { name: name.clone(), measures });
         }
-        let span_ns = until_ns - from_ns;
-        total.offered.mean_bits = bits_a_second(total.offered.wire_bytes, span_ns);
+        total.offered.mean_bits = bits_a_second(octets, span.load_ns());
         total.offered.peak_bits = self.all.peak_bits();
         let fullest = self.sides.iter().map(|side| side.depth.deepest()).max().unwrap_or(0);
         total.queue = self.depth.report(until_ns, fullest, buffer);
         total.delay = delays.delay();
-        let series = self.series.map(|series| series.finish(until_ns, &delays.curve()));
+        let lasting = self.spec.rate_bits.is_none_or(|rate| total.offered.mean_bits <= rate);
+        let none = || self.spec.plots.then(|| SeriesMeter::new(from_ns, &self.spec.sides));
+        let series = self.series.or_else(none).map(|series| series.finish(until_ns, &delays.curve()));
         let report = PortReport {
             name: self.spec.name,
             rate_bits: self.spec.rate_bits,
@@ -235,14 +255,39 @@ impl PortMeter {
             total,
             sides,
             bursts: self.all.bursts(),
-            cure: None,
+            cure: self.shadows.map(|mut shadows| shadows.finish(lasting)),
         };
         Measured { report, series }
     }
 }
 
+/// What is measured over.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    /// The first event.
+    from_ns: u64,
+    /// Until when traffic was to come.
+    load_until_ns: u64,
+    /// Until when anything happened.
+    until_ns: u64,
+}
+
+impl Span {
+    const fn load_ns(self) -> u64 {
+        self.load_until_ns - self.from_ns
+    }
+}
+
 impl Side {
-    fn measures(&self, from_ns: u64, until_ns: u64, buffer: Option<u64>) -> Measures {
+    /// Octets of wire that came before a moment, which no frame comes after.
+    ///
+    /// Frames that come evenly and end with the last one have as many gaps as frames before it.
+    fn wire_bytes_before(&self, at_ns: u64) -> u64 {
+        let last = if self.last.0 >= at_ns { self.last.1 } else { 0 };
+        self.wire_bytes - u64::from(last)
+    }
+
+    fn measures(&self, span: Span, buffer: Option<u64>) -> Measures {
         let mut dropped = Losses {
             frames: self.dropped.frames,
             bytes: self.dropped.bytes,
@@ -256,12 +301,12 @@ impl Side {
                 frames: self.offered.frames,
                 bytes: self.offered.bytes,
                 wire_bytes: self.wire_bytes,
-                mean_bits: bits_a_second(self.wire_bytes, until_ns - from_ns),
+                mean_bits: bits_a_second(self.wire_bytes_before(span.load_until_ns), span.load_ns()),
                 peak_bits: self.windows.peak_bits(),
             },
             carried: self.carried,
             dropped,
-            queue: self.depth.report(until_ns, self.depth.deepest(), buffer),
+            queue: self.depth.report(span.until_ns, self.depth.deepest(), buffer),
             delay: self.delays.delay(),
         }
     }

@@ -52,7 +52,7 @@ pub struct Measures {
     pub dropped: Losses,
     /// What waited.
     pub queue: Queue,
-    /// How long what left had waited and been sent for; `None`: nothing left, or nobody said when.
+    /// How long what left had waited; `None`: nothing left.
     pub delay: Option<Delay>,
 }
 
@@ -65,7 +65,7 @@ pub struct Load {
     pub bytes: u64,
     /// Bytes of wire.
     pub wire_bytes: u64,
-    /// Bits a second of wire from the first event of the port to the end.
+    /// Bits a second of wire, from the first event of the port until traffic was to end.
     pub mean_bits: u64,
     /// The highest rate over any window of 1 ms (see [`Burst`] for which windows are looked at).
     pub peak_bits: u64,
@@ -99,10 +99,10 @@ pub struct Queue {
     pub waiting_ns: u64,
 }
 
-/// From the arrival of a frame to when it had left, nanoseconds.
+/// From the arrival of a frame until its transmission began, nanoseconds.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Delay {
-    /// Half of the frames took no longer.
+    /// Half of the frames waited no longer.
     pub p50_ns: u64,
     /// Nine in ten.
     pub p90_ns: u64,
@@ -139,12 +139,12 @@ pub struct Burst {
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Cure {
     /// The lowest rate that is enough with the buffer as it is: one of a series, [`Cure::rate_step_percent`] apart.
-    /// `None`: no rate is (a frame alone is larger than the buffer), or it is beyond 1 Tbit/s.
+    /// `None`: no rate up to 1 Tbit/s is sure to be, or the port has no buffer that could overflow.
     pub rate_bits: Option<u64>,
     /// How far the rates are apart that were tried.
     pub rate_step_percent: f64,
-    /// The smallest buffer a side that is enough at the rate as it is, frame bytes, rounded up to two frames above the
-    /// deepest backlog.
+    /// A buffer a side that is enough at the rate as it is, frame bytes: the deepest backlog of a fluid, and a frame of
+    /// each other side. 0: nothing ever waited.
     pub buffer_bytes: u64,
     /// Whether that buffer would do if the load went on like this. If not, no buffer cures it: on average more arrives
     /// than the rate, and the number above is for this run alone.

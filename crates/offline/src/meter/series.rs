@@ -40,6 +40,19 @@ pub struct SideSeries {
 }
 
 impl SideSeries {
+    /// Adds another side to this one. What waited at most is added too, though it may not have been at once.
+    pub(super) fn join(&mut self, other: &Self) {
+        let pairs = [
+            (&mut self.offered, &other.offered),
+            (&mut self.carried, &other.carried),
+            (&mut self.dropped, &other.dropped),
+            (&mut self.deepest, &other.deepest),
+        ];
+        for (to, from) in pairs {
+            to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+        }
+    }
+
     fn halve(&mut self) {
         let halve = |bins: &mut Vec<u64>, join: fn(u64, u64) -> u64| {
             for index in 0..BINS {
