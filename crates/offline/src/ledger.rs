@@ -6,8 +6,11 @@ use plan::ledger::{Status, Table};
 use plan::plan::{Plan, PortId, Role};
 use serde::Serialize;
 
-/// What a replay did. As JSON, one object: the keys of the ledger, `inputs` and `outputs`.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+use crate::meter::{PortReport, Reports};
+
+/// What a replay did. As JSON, one object: the keys of the ledger, `inputs`, `outputs` and, where ports were looked at,
+/// `measured`.
+#[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Report {
     /// The ledger, of the backend `offline`.
     #[serde(flatten)]
@@ -16,6 +19,9 @@ pub struct Report {
     pub inputs: Vec<InputReport>,
     /// The captures that were written, in plan order.
     pub outputs: Vec<OutputReport>,
+    /// What was measured at monitor ports, in plan order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub measured: Vec<PortReport>,
 }
 
 /// One input.
@@ -80,18 +86,11 @@ impl fmt::Display for Report {
             outputs.print(f)?;
             f.write_str("\n")?;
         }
+        if !self.measured.is_empty() {
+            writeln!(f, "{}", Reports(&self.measured))?;
+        }
         self.ledger.fmt(f)
     }
-}
-
-/// What to know of monitor ports that are slower in the plan than in a replay.
-pub(crate) fn unlimited(plan: &Plan) -> Option<String> {
-    let slow = plan.ports.iter().filter(|port| port.queue.is_some());
-    let names: Vec<&str> = slow.map(|port| port.name.as_str()).collect();
-    (!names.is_empty()).then(|| {
-        let names = names.join(", ");
-        format!("rate and buffer of {names} are not applied: a replay sends at once, and drops nothing")
-    })
 }
 
 /// Whether frames leave by a port: then it may have an output.

@@ -11,6 +11,7 @@ pub mod meter;
 mod output;
 mod refuse;
 mod replay;
+mod timed;
 mod walk;
 
 pub use input::{Input, Source};
@@ -18,4 +19,5 @@ pub use ledger::{InputReport, OutputReport, Report};
 pub use output::{Outputs, Target};
 pub use refuse::refusals;
 pub use replay::{Progress, ReplayError, replay};
+pub use timed::{Look, Simulated, kernel_stored_bytes, simulate};
 pub use walk::each_frame;

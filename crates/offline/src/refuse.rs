@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use plan::plan::{Direction, Plan, Point, Role};
+use plan::simulation::{Pattern, Simulation, Traffic};
 use plan::{Refusal, listed};
 
 use crate::input::{Input, Source, is_standard};
@@ -14,19 +15,51 @@ use crate::output::{Outputs, Target, names};
 
 /// Every reason why these inputs and outputs do not fit the plan or each other. Empty where they do.
 pub fn refusals(plan: &Plan, inputs: &[Input], outputs: &Outputs) -> Vec<Refusal> {
+    refusals_with(plan, inputs, &[], outputs)
+}
+
+/// The same where traffic comes beside the inputs.
+pub(crate) fn refusals_with(
+    plan: &Plan,
+    inputs: &[Input],
+    traffic: &[Traffic],
+    outputs: &Outputs,
+) -> Vec<Refusal> {
     let mut refusals = Vec::new();
-    for input in inputs {
-        refusals.extend(not_judged(plan, input.at));
-        refusals.extend(unreadable(&input.source));
-    }
-    let standard = |input: &&Input| matches!(&input.source, Source::File(path) if is_standard(path));
-    if inputs.iter().filter(standard).count() > 1 {
+    let read = inputs.iter().filter_map(|input| match &input.source {
+        Source::File(path) => Some(path.as_path()),
+        Source::Stream(..) => None,
+    });
+    let sent = traffic.iter().filter_map(|traffic| match &traffic.pattern {
+        Pattern::Capture { file, .. } => Some(file.as_path()),
+        Pattern::Constant { .. } | Pattern::Poisson { .. } | Pattern::OnOff { .. } => None,
+    });
+    let files: Vec<&Path> = read.chain(sent).collect();
+    let points = inputs.iter().map(|input| input.at).chain(traffic.iter().map(|traffic| traffic.at));
+    refusals.extend(points.filter_map(|at| not_judged(plan, at)));
+    refusals.extend(files.iter().filter_map(|path| unreadable(path)));
+    if files.iter().filter(|path| is_standard(path)).count() > 1 {
         let help = "only one input can come from it: write the others to files";
         refusals.push(Refusal::new("standard input is read more than once", help));
     }
     refusals.extend(outputs.dir.as_deref().and_then(no_directory));
-    overlaps(plan, inputs, outputs, &mut refusals);
+    overlaps(plan, &files, outputs, &mut refusals);
     refusals
+}
+
+/// Traffic that would never end, where nothing else ends the simulation.
+pub(crate) fn endless(plan: &Plan, simulation: &Simulation) -> Vec<Refusal> {
+    let ends = |traffic: &&Traffic| {
+        simulation.duration_ns.is_some()
+            || traffic.until_ns.is_some()
+            || matches!(traffic.pattern, Pattern::Capture { .. })
+    };
+    let endless = simulation.traffic.iter().filter(|traffic| !ends(traffic));
+    let refusal = |traffic: &Traffic| {
+        let what = format!("what comes to {} never ends", plan.port(traffic.at.port).name);
+        Refusal::new(what, "say how long the simulation is, or when its traffic ends: @0s-10s")
+    };
+    endless.map(refusal).collect()
 }
 
 /// Why no frame is judged at a point, where none is.
@@ -47,8 +80,7 @@ fn not_judged(plan: &Plan, at: Point) -> Option<Refusal> {
 }
 
 /// Why a source cannot be read, where that can be told without reading it.
-fn unreadable(source: &Source) -> Option<Refusal> {
-    let Source::File(path) = source else { return None };
+fn unreadable(path: &Path) -> Option<Refusal> {
     if is_standard(path) {
         return None;
     }
@@ -75,9 +107,9 @@ fn no_directory(dir: &Path) -> Option<Refusal> {
 
 /// Outputs that would destroy an input or each other, and those that nothing would be written to. Only
 /// regular files can be destroyed.
-fn overlaps(plan: &Plan, inputs: &[Input], outputs: &Outputs, refusals: &mut Vec<Refusal>) {
-    let read: Vec<PathBuf> =
-        inputs.iter().filter_map(|input| fs::canonicalize(input.source.rereadable()?).ok()).collect();
+fn overlaps(plan: &Plan, files: &[&Path], outputs: &Outputs, refusals: &mut Vec<Refusal>) {
+    let files = files.iter().filter(|path| !is_standard(path) && path.is_file());
+    let read: Vec<PathBuf> = files.filter_map(|path| fs::canonicalize(path).ok()).collect();
     let mut written: Vec<(PathBuf, &str)> = Vec::new();
     for (id, port) in plan.ports() {
         let paths = match (outputs.ports.get(&id), &outputs.dir) {

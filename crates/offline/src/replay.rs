@@ -4,8 +4,8 @@
 //! input frames keep their order, even where their times do not. Each frame is judged by
 //! [`plan::eval::Judge`], and handed to the outputs of the ports that it passes to and is copied to.
 //!
-//! Time is virtual: nanoseconds since the first frame. Monitor ports send at once: their `rate` and
-//! `buffer` are not modelled, so nothing is dropped or queued here.
+//! Time is virtual: nanoseconds since the first frame. This is the way of plans whose monitor ports send at once;
+//! where one has a rate, [`crate::simulate()`] carries the replay out.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,17 +16,19 @@ use std::path::PathBuf;
 use plan::Refusal;
 use plan::eval::{Fate, Judge, State, Time, Verdict};
 use plan::plan::{HookId, Plan, PortId, Sink};
+use plan::simulation::Simulation;
 use plan::tally::{Given, Tally};
 use wire::LinkType;
 use wire::capture::{Format, Timestamp};
 
 use crate::input::{Feed, Found, Input, Source};
-use crate::ledger::{InputReport, Report, unlimited};
+use crate::ledger::{InputReport, OutputReport, Report};
 use crate::output::{self, Output, Outputs};
 use crate::refuse::refusals;
+use crate::timed::{Look, simulate};
 
 /// Frames between two calls of the caller's `progress`.
-const PROGRESS: u64 = 1 << 16;
+pub(crate) const PROGRESS: u64 = 1 << 16;
 
 /// What chance would be drawn from, were there rules that draw: one replay, one outcome.
 const SEED: u64 = 0;
@@ -92,6 +94,10 @@ pub fn replay(
     outputs: Outputs,
     progress: impl FnMut(&Progress),
 ) -> Result<Report, ReplayError> {
+    if plan.ports.iter().any(|port| port.queue.is_some()) {
+        let simulated = simulate(plan, &Simulation::default(), inputs, outputs, Look::Rated, progress);
+        return simulated.map(|simulated| simulated.report);
+    }
     let refusals = refusals(plan, &inputs, &outputs);
     if !refusals.is_empty() {
         return Err(ReplayError::Refused(refusals));
@@ -100,6 +106,20 @@ pub fn replay(
     let feeds = inputs.into_iter().filter_map(|input| Some((plan.hook_at(input.at)?.0, input.source)));
     let mut feeds = feeds.map(|(hook, source)| open(source, hook)).collect::<Result<Vec<_>, _>>()?;
     let expected = expect(plan, &feeds, &files)?;
+    let mut outputs = begin(plan, outputs, &expected)?;
+    let mut tally = Tally::new(plan);
+    run(plan, &mut feeds, &mut tally, &mut outputs, progress)?;
+    let inputs = feeds.iter().map(|feed| input_report(plan, feed)).collect();
+    let ledger = tally.ledger(plan, "offline");
+    Ok(Report { ledger, inputs, outputs: finish(outputs)?, measured: Vec::new() })
+}
+
+/// The outputs, ready for frames.
+pub(crate) fn begin(
+    plan: &Plan,
+    outputs: Outputs,
+    expected: &Expected,
+) -> Result<Vec<Option<Output>>, ReplayError> {
     if let Some(dir) = &outputs.dir {
         fs::create_dir_all(dir).map_err(|error| ReplayError::Output(dir.display().to_string(), error))?;
     }
@@ -109,31 +129,31 @@ pub fn replay(
             output.expect(expected.mixed.contains(&index), expected.nanoseconds);
         }
     }
-    let mut tally = Tally::new(plan);
-    run(plan, &mut feeds, &mut tally, &mut outputs, progress)?;
-    let inputs = feeds.iter().map(|feed| input_report(plan, feed)).collect();
-    let mut ledger = tally.ledger(plan, "offline");
-    ledger.notes.extend(unlimited(plan));
-    let mut report = Report { ledger, inputs, outputs: Vec::new() };
-    for output in outputs.into_iter().flatten() {
-        report.outputs.extend(output.finish().map_err(|(file, failure)| refusal(file, failure))?);
-    }
-    Ok(report)
+    Ok(outputs)
 }
 
-fn open(source: Source, hook: HookId) -> Result<Feed, ReplayError> {
+/// Writes what is gathered, and says what was written.
+pub(crate) fn finish(outputs: Vec<Option<Output>>) -> Result<Vec<OutputReport>, ReplayError> {
+    let mut reports = Vec::new();
+    for output in outputs.into_iter().flatten() {
+        reports.extend(output.finish().map_err(|(file, failure)| refusal(file, failure))?);
+    }
+    Ok(reports)
+}
+
+pub(crate) fn open(source: Source, hook: HookId) -> Result<Feed, ReplayError> {
     let name = source.name();
     Feed::open(source, hook).map_err(|error| ReplayError::Input(name, error))
 }
 
-fn refusal(file: String, failure: output::Failure) -> ReplayError {
+pub(crate) fn refusal(file: String, failure: output::Failure) -> ReplayError {
     match failure {
         output::Failure::Io(error) => ReplayError::Output(file, error),
         output::Failure::Mixed => ReplayError::Mixed(file),
     }
 }
 
-fn input_report(plan: &Plan, feed: &Feed) -> InputReport {
+pub(crate) fn input_report(plan: &Plan, feed: &Feed) -> InputReport {
     let reader = feed.reader();
     InputReport {
         file: feed.name.clone(),
@@ -255,14 +275,19 @@ fn earliest(feeds: &[Feed]) -> Option<(usize, Option<(Timestamp, usize)>)> {
 }
 
 /// What must be known of the inputs before the first frame is written.
-struct Expected {
-    nanoseconds: bool,
+pub(crate) struct Expected {
+    /// Whether any time is finer than microseconds.
+    pub(crate) nanoseconds: bool,
     /// Ports that will be sent frames of several link types.
-    mixed: BTreeSet<usize>,
+    pub(crate) mixed: BTreeSet<usize>,
 }
 
 /// Looks at the inputs: a pcap file says everything in its header; a pcapng file is read through.
-fn expect(plan: &Plan, feeds: &[Feed], files: &[Option<PathBuf>]) -> Result<Expected, ReplayError> {
+pub(crate) fn expect(
+    plan: &Plan,
+    feeds: &[Feed],
+    files: &[Option<PathBuf>],
+) -> Result<Expected, ReplayError> {
     let mut nanoseconds = false;
     let mut link_types = BTreeSet::new();
     for (feed, file) in feeds.iter().zip(files) {
@@ -347,7 +372,7 @@ fn reached<'a>(plan: &'a Plan, verdict: &'a Verdict) -> impl Iterator<Item = Por
 }
 
 /// The ports that a hook can send a frame to.
-fn reachable(plan: &Plan, hook: HookId) -> Vec<PortId> {
+pub(crate) fn reachable(plan: &Plan, hook: HookId) -> Vec<PortId> {
     let hook = plan.hook(hook);
     let mut ports = match &hook.pass {
         plan::plan::Pass::To(ports) => ports.iter().copied().collect(),

@@ -11,6 +11,7 @@ mod lab;
 mod manual;
 mod output;
 mod replay;
+mod simulate;
 mod status;
 mod up;
 
@@ -44,6 +45,8 @@ enum Command {
     Explain(explain::Args),
     /// Runs capture files through a config or a plan, in virtual time
     Replay(replay::Args),
+    /// Runs traffic through a config or a plan, in virtual time: what would wait, and what would be lost
+    Simulate(simulate::Args),
     /// Prints a script that completes arguments in a shell
     Completions(manual::Completions),
     /// Prints the manual page, of tapwright or of one command
@@ -52,8 +55,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;
-    // A replay may write many captures: the reader of one that hangs up must not end the others.
-    if !matches!(command, Command::Replay(_)) {
+    // A replay or a simulation may write many captures: the reader of one that hangs up must not end the others.
+    if !matches!(command, Command::Replay(_) | Command::Simulate(_)) {
         // Where the signal cannot be set, printing to a closed pipe is an error that is handled.
         let _ = sys::process::default_sigpipe();
     }
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
         Command::Lab(args) => lab::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Completions(args) => manual::completions(&args, Cli::command()),
         Command::Man(args) => manual::man(&args, Cli::command()),
     }

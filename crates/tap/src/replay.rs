@@ -6,23 +6,16 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
-use offline::{Input, Outputs, Progress, ReplayError, Report, Source, Target};
-use plan::plan::Plan;
-use plan::{Refusal, shown};
+use offline::{Input, Look, Outputs, Progress, ReplayError, Report, Source, Target};
+use plan::simulation::Simulation;
+use plan::{Compiled, Refusal, shown};
 
-use crate::input;
+pub use crate::meter::Meter;
 use crate::output::{self, NO, TROUBLE, YES};
-
-/// A replay that is shorter shows no progress.
-const LONG: Duration = Duration::from_secs(1);
-/// Between two lines of progress.
-const BETWEEN_LINES: Duration = Duration::from_millis(250);
-/// Paths that are standard output.
-const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+use crate::{input, simulate};
 
 /// Arguments of `replay`.
 #[derive(clap::Args)]
@@ -30,8 +23,11 @@ pub struct Args {
     /// The config, or a plan as `check` prints it
     file: PathBuf,
     /// What entered at a port (PORT:rx, PORT:tx where watched): a capture, or - for stdin; may be repeated
-    #[arg(long, required = true, value_name = "PORT=CAPTURE")]
+    #[arg(long, required_unless_present = "source", value_name = "PORT=CAPTURE")]
     read: Vec<OsString>,
+    /// What is sent towards a port beside that, in virtual time: `a=cbr:90Mbit:1500@0s-2s`; may be repeated
+    #[arg(long, value_name = "PORT=TRAFFIC")]
+    source: Vec<OsString>,
     /// Write the frames that each port was sent to DIR/PORT.pcap (.pcapng where link types mix)
     #[arg(long, value_name = "DIR")]
     write_dir: Option<PathBuf>,
@@ -48,17 +44,26 @@ pub struct Args {
 
 /// Replays captures, and prints the ledger: to stdout, or to stderr where a capture goes to stdout.
 pub fn run(args: &Args) -> ExitCode {
-    let plan = match input::plan(&args.file) {
-        Ok((plan, _)) => plan,
+    let compiled = match input::compiled(&args.file) {
+        Ok(compiled) => compiled,
         Err(code) => return code,
     };
-    let (inputs, outputs) = match asked(&plan, args) {
+    let plan = &compiled.plan;
+    let Asked { inputs, outputs, simulation } = match asked(&compiled, args) {
         Ok(asked) => asked,
         Err(refusals) => return output::fail(NO, ReplayError::Refused(refusals)),
     };
     let stdout_taken = outputs.ports.values().any(is_stdout);
     let mut meter = Meter::new(!args.quiet && io::stderr().is_terminal());
-    let result = offline::replay(&plan, inputs, outputs, |progress| meter.show(progress));
+    let show = |progress: &Progress| meter.show(progress.frames, progress.bytes);
+    let timed = !simulation.traffic.is_empty() || plan.ports.iter().any(|port| port.queue.is_some());
+    let result = if timed {
+        let look = if args.quiet { Look::Nowhere } else { Look::Rated };
+        let simulated = offline::simulate(plan, &simulation, inputs, outputs, look, show);
+        simulated.map(|simulated| simulated.report)
+    } else {
+        offline::replay(plan, inputs, outputs, show)
+    };
     meter.clear();
     match result {
         Ok(report) => {
@@ -67,13 +72,20 @@ pub fn run(args: &Args) -> ExitCode {
             }
             conclude(&report)
         }
-        Err(error @ ReplayError::Output(..)) => output::fail(TROUBLE, error),
-        Err(error) => output::fail(NO, error),
+        Err(error) => failed(error),
+    }
+}
+
+/// Says why there is no report.
+pub fn failed(error: ReplayError) -> ExitCode {
+    match error {
+        error @ ReplayError::Output(..) => output::fail(TROUBLE, error),
+        error => output::fail(NO, error),
     }
 }
 
 /// Whether the ledger could be put into words.
-fn print(report: &Report, json: bool, stdout_taken: bool) -> bool {
+pub fn print(report: &Report, json: bool, stdout_taken: bool) -> bool {
     let text = match json.then(|| serde_json::to_string_pretty(report)) {
         None => report.to_string(),
         Some(Ok(text)) => format!("{text}\n"),
@@ -92,7 +104,7 @@ fn print(report: &Report, json: bool, stdout_taken: bool) -> bool {
 }
 
 /// Says what broke. Yes where every capture was read to its end and the sums meet.
-fn conclude(report: &Report) -> ExitCode {
+pub fn conclude(report: &Report) -> ExitCode {
     let mut code = if report.ledger.unaccounted == 0 { YES } else { NO };
     for input in &report.inputs {
         if let Some(broken) = &input.broken {
@@ -104,9 +116,20 @@ fn conclude(report: &Report) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// What the arguments ask for.
+struct Asked {
+    inputs: Vec<Input>,
+    outputs: Outputs,
+    simulation: Simulation,
+}
+
 /// What the arguments ask for, or everything that is wrong with them.
-fn asked(plan: &Plan, args: &Args) -> Result<(Vec<Input>, Outputs), Vec<Refusal>> {
+fn asked(compiled: &Compiled, args: &Args) -> Result<Asked, Vec<Refusal>> {
+    let plan = &compiled.plan;
     let mut refusals = Vec::new();
+    // Lines and seed are those of the config; what comes is what is named here, and all of it.
+    let mut simulation = Simulation { traffic: Vec::new(), duration_ns: None, ..compiled.simulation.clone() };
+    simulate::sources(plan, &args.source, &mut simulation, &mut refusals);
     let mut inputs = Vec::new();
     let mut outputs = Outputs { dir: args.write_dir.clone(), ..Outputs::default() };
     for word in &args.read {
@@ -128,7 +151,7 @@ fn asked(plan: &Plan, args: &Args) -> Result<(Vec<Input>, Outputs), Vec<Refusal>
         refusals.extend(target.err().map(|refusal| of_option("--write", word, refusal)));
     }
     refusals.extend(offline::refusals(plan, &inputs, &outputs));
-    if refusals.is_empty() { Ok((inputs, outputs)) } else { Err(refusals) }
+    if refusals.is_empty() { Ok(Asked { inputs, outputs, simulation }) } else { Err(refusals) }
 }
 
 /// A name and a file, from `NAME=FILE`.
@@ -143,50 +166,13 @@ fn pair(word: &OsStr) -> Result<(&str, PathBuf), Refusal> {
     Ok((name, PathBuf::from(OsStr::from_bytes(file))))
 }
 
-fn of_option(option: &str, word: &OsStr, refusal: Refusal) -> Refusal {
+/// A refusal of what an option says.
+pub fn of_option(option: &str, word: &OsStr, refusal: Refusal) -> Refusal {
     Refusal { what: format!("{option} {}: {}", shown(&word.to_string_lossy()), refusal.what), ..refusal }
 }
 
 fn is_stdout(target: &Target) -> bool {
-    matches!(target, Target::File(path) if STDOUT.iter().any(|known| path == Path::new(known)))
-}
-
-/// One line of progress on a terminal, written over again and again.
-struct Meter {
-    start: Instant,
-    /// When a line was last shown; `None` where none may be.
-    last: Option<Instant>,
-    dirty: bool,
-}
-
-impl Meter {
-    fn new(on: bool) -> Self {
-        let start = Instant::now();
-        Self { start, last: on.then_some(start), dirty: false }
-    }
-
-    fn show(&mut self, progress: &Progress) {
-        let (now, Some(last)) = (Instant::now(), self.last) else { return };
-        let spent = now - self.start;
-        if spent < LONG || now - last < BETWEEN_LINES {
-            return;
-        }
-        (self.last, self.dirty) = (Some(now), true);
-        // Progress that cannot be shown is no reason to stop.
-        let _ = write!(io::stderr().lock(), "\r\x1b[K{}", line(progress, spent));
-    }
-
-    fn clear(&self) {
-        if self.dirty {
-            let _ = write!(io::stderr().lock(), "\r\x1b[K");
-        }
-    }
-}
-
-fn line(progress: &Progress, spent: Duration) -> String {
-    let Progress { frames, bytes, .. } = progress;
-    let a_second = u128::from(*bytes) * 1000 / spent.as_millis().max(1);
-    format!("{frames} frames, {} MB, {} MB/s", bytes / 1_000_000, a_second / 1_000_000)
+    matches!(target, Target::File(path) if output::is_stdout(path))
 }
 
 #[cfg(test)]
@@ -208,11 +194,5 @@ mod tests {
         let odd = OsStr::from_bytes(b"a=\xff");
         assert_eq!(pair(odd).map(|(_, file)| file), Ok(PathBuf::from(OsStr::from_bytes(b"\xff"))));
         assert!(pair(OsStr::from_bytes(b"\xff=a")).is_err());
-    }
-
-    #[test]
-    fn progress_is_in_megabytes_a_second() {
-        let progress = Progress { frames: 3_000_000, bytes: 4_500_000_000, ..Progress::default() };
-        assert_eq!(line(&progress, Duration::from_millis(1500)), "3000000 frames, 4500 MB, 3000 MB/s");
     }
 }

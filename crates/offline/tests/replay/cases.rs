@@ -94,12 +94,54 @@ fn every_case_of_the_corpus_comes_out_as_it_stands_there() {
     for case in cases {
         let rising = case.frames.windows(2).all(|pair| pair[0].time < pair[1].time);
         assert!(rising, "{}: times that do not rise do not tell frames apart", case.name);
+        // What a case says of copies is what is sent towards ports: as if none had a rate.
+        let mut plan = case.plan.clone();
+        plan.ports.iter_mut().for_each(|port| port.queue = None);
         let inputs = captures(&case).into_iter().map(|(at, capture)| stream(at, capture)).collect();
-        let (report, written) = replay_all(&case.plan, inputs);
+        let (report, written) = replay_all(&plan, inputs);
         let outcome = outcome(&case, &report, &written);
         let golden = |name: &str| fs::read_to_string(case.dir.join(name)).unwrap();
         assert_eq!(outcome.sent_text(), golden("out.txt"), "{}", case.name);
         assert_eq!(outcome.counters_text(), golden("counters.txt"), "{}", case.name);
         assert_eq!((report.ledger.unaccounted, report.is_whole()), (0, true), "{}", case.name);
     }
+}
+
+#[test]
+fn cases_with_rates_copy_the_same_and_account_for_what_waits_and_is_dropped() {
+    let mut rated = 0;
+    for case in corpus::cases().unwrap() {
+        if case.plan.ports.iter().all(|port| port.queue.is_none()) {
+            continue;
+        }
+        rated += 1;
+        let inputs = || captures(&case).into_iter().map(|(at, capture)| stream(at, capture)).collect();
+        let mut fast = case.plan.clone();
+        fast.ports.iter_mut().for_each(|port| port.queue = None);
+        let (expected, at_once) = replay_all(&fast, inputs());
+        let (report, written) = replay_all(&case.plan, inputs());
+        let (ledger, name) = (&report.ledger, &case.name);
+        assert_eq!(
+            (&ledger.ports, &ledger.copies),
+            (&expected.ledger.ports, &expected.ledger.copies),
+            "{name}"
+        );
+        assert_eq!((ledger.unaccounted, ledger.notes.len()), (0, 0), "{name}");
+        for port in &case.plan.ports {
+            let [all, sent] = [at_once.get(&port.name), written.get(&port.name)];
+            if port.queue.is_none() {
+                assert_eq!(sent, all, "{name}, {}", port.name);
+                continue;
+            }
+            let monitor = &ledger.monitors[&port.name];
+            let count = |packets: Option<&Vec<Packet>>| packets.map_or(0, |packets| packets.len() as u64);
+            let dropped: u64 = monitor.dropped.buffer.values().sum();
+            assert_eq!((monitor.sent, monitor.queued), (count(sent), 0), "{name}, {}", port.name);
+            assert_eq!(monitor.sent + dropped, count(all), "{name}, {}", port.name);
+            let measured = report.measured.iter().find(|it| it.name == port.name).unwrap();
+            assert_eq!(measured.total.offered.frames, count(all), "{name}, {}", port.name);
+            assert_eq!(measured.total.dropped.frames, dropped, "{name}, {}", port.name);
+        }
+    }
+    assert!(rated >= 3, "{rated} cases with rates");
 }

@@ -358,21 +358,31 @@ fn a_target_that_was_named_is_a_whole_capture_even_without_frames() {
 }
 
 #[test]
-fn a_rate_that_is_not_applied_is_said() {
+fn a_port_with_a_rate_delays_queues_and_drops() {
+    // 60 octets take 84 on the wire, and so 672 us at 1 Mbit/s.
     let slow =
-        AGGREGATOR.replace("\"eth3\"", "{ interface = \"eth3\", rate = \"1Mbit\", buffer = \"2KiB\" }");
-    let notes = |config: &str| {
-        let plan = compile(config);
-        let (report, written) =
-            replay_all(&plan, vec![stream(point(&plan, "a"), pcap(&[(1, &frame(1)[..]); 100]))]);
-        assert_eq!((written["m"].len(), report.ledger.unaccounted), (100, 0));
-        report.ledger.notes
-    };
-    assert_eq!(
-        notes(&slow),
-        ["rate and buffer of m are not applied: a replay sends at once, and drops nothing"]
-    );
-    assert!(notes(AGGREGATOR).is_empty());
+        AGGREGATOR.replace("\"eth3\"", "{ interface = \"eth3\", rate = \"1Mbit\", buffer = \"120B\" }");
+    let plan = compile(&slow);
+    let tagged: Vec<Vec<u8>> = (0..5).map(frame).collect();
+    let a: Vec<(i128, &[u8])> = tagged.iter().map(|it| (1000, &it[..])).collect();
+    let late = frame(9);
+    let inputs = vec![
+        stream(point(&plan, "a"), pcap(&a)),
+        stream(point(&plan, "b"), pcap(&[(1_100, &frame(7)), (10_000, &late)])),
+    ];
+    let (report, written) = replay_all(&plan, inputs);
+    let at = |name: &str| written[name].iter().map(|p| (p.0, p.3[0])).collect::<Vec<_>>();
+    // One leaves at once, two fit the buffer of a, one that of b, and the sides take turns.
+    let expected = [(1_000_000, 0), (1_672_000, 7), (2_344_000, 1), (3_016_000, 2), (10_000_000, 9)];
+    assert_eq!(at("m"), expected);
+    assert_eq!(at("b"), (0..5).map(|tag| (1_000_000, tag)).collect::<Vec<_>>(), "the link never waits");
+    let monitor = &report.ledger.monitors["m"];
+    assert_eq!((monitor.copied, monitor.sent, monitor.queued), (7, 5, 0));
+    assert_eq!(monitor.dropped.buffer.iter().map(|(_, frames)| *frames).collect::<Vec<_>>(), [2, 0]);
+    assert_eq!((report.ledger.unaccounted, report.ledger.notes.len()), (0, 0));
+    let measured = &report.measured[0];
+    assert_eq!((measured.total.offered.frames, measured.total.dropped.first_ns), (7, Some(0)));
+    assert_eq!(measured.sides[0].measures.queue.deepest_bytes, 120);
 }
 
 #[test]
