@@ -17,6 +17,8 @@ pub struct Readings<'a> {
     pub counter: &'a dyn Fn(Counter) -> u64,
     /// For each port of the plan, in order.
     pub ports: Vec<PortReading>,
+    /// Whether an interface that is down refuses copies before its egress sees them, and not behind it.
+    pub before_egress: bool,
 }
 
 /// What is said of a port whose interface is not there any more.
@@ -331,7 +333,9 @@ impl Book<'_> {
                 let matched = self.count(Counter::Matched(hook_id, index));
                 status.copied += self.hand_over(hook_id, hook, index, copy.sink, matched).0;
                 // Only the tc view counts these; what XDP cannot send never reaches the egress.
-                status.refused += self.count(Counter::Failed(hook_id, index, CopyError::Down));
+                if !self.readings.before_egress {
+                    status.refused += self.count(Counter::Failed(hook_id, index, CopyError::Down));
+                }
                 seen = true;
             }
             if seen {
@@ -392,7 +396,7 @@ mod tests {
         let counts: BTreeMap<Counter, u64> = counts.iter().copied().collect();
         let counter = |counter| counts.get(&counter).copied().unwrap_or(0);
         let ports = vec![PortReading::default(); plan.ports.len()];
-        ledger(plan, &Wiring::all(plan, view), &Readings { counter: &counter, ports })
+        ledger(plan, &Wiring::all(plan, view), &Readings { counter: &counter, ports, before_egress: false })
     }
 
     /// Seven frames from a and three from b; c lost two of all of them, and a was down for one.

@@ -4,13 +4,23 @@
 //! everything again from the interfaces. All three act on the network namespace of the calling thread.
 //! Nothing here is ever on the path of a frame.
 
+mod classic;
 mod kernel;
 mod ledger;
 mod machine;
 mod rates;
+mod tap;
 
-pub use kernel::{down, emitted, refusals, status, up, wiring_as_asked};
+pub use kernel::{emitted, wiring_as_asked};
 pub use machine::report::{DownReport, Error, PortReport, UpReport};
 pub use plan::Refusal;
 pub use plan::ledger::{CopyStatus, Count, Dropped, MonitorStatus, PortStatus, Status, Table};
 pub use rates::rates;
+pub use tap::{down, refusals, status, up};
+
+/// The canonical text of a plan.
+fn plan_text(plan: &plan::plan::Plan) -> String {
+    let mut text = String::new();
+    plan::text::print(plan, &mut text).expect("writing to a String cannot fail");
+    text
+}

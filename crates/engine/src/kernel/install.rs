@@ -68,7 +68,7 @@ pub fn prepare(
     let hurried = machine.has_tcx() && hurry::is_worth_it(sys, emitted.units.len())?;
     let saved = Saved {
         phase: Phase::Applying,
-        plan: super::plan_text(plan),
+        plan: crate::plan_text(plan),
         file: file.to_owned(),
         choices: chosen.iter().map(Chosen::to_saved).collect(),
         interfaces,
@@ -371,10 +371,7 @@ impl<'a, S: Sys> Work<'a, S> {
             let Some(queue) = self.plan.port(*id).queue else { continue };
             let sides = u16::try_from(self.plan.sides(sink).len()).expect("at most SIDES_MAX sides");
             let link = self.egress(*id)?;
-            let fed_by =
-                self.plan.hooks.iter().filter(|hook| hook.copies.iter().any(|copy| copy.sink == sink));
-            let mtus = fed_by.filter_map(|hook| self.links.get(&self.plan.port(hook.at.port).interface));
-            let mtu = mtus.map(|link| link.mtu).chain([link.mtu]).max().unwrap_or(link.mtu);
+            let mtu = queue::largest(self.plan, sink, link.mtu, |name| Some(self.links.get(name)?.mtu));
             queue::build(self.sys, link.index, mtu, queue, sides)?;
         }
         Ok(())

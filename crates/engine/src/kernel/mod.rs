@@ -16,13 +16,13 @@ mod slots;
 mod tables;
 
 use plan::ledger::Status;
-use plan::plan::Plan;
+use plan::plan::{Attach, Plan, Port};
 use sys::Sys;
 
 use crate::machine::report::{self, DownReport, Error, UpReport};
 use crate::machine::saved::Phase;
 use crate::machine::survey::{self, Machine, Refusal};
-use crate::machine::{card, pairs, prepare};
+use crate::machine::{pairs, prepare};
 use choose::{Chosen, choose};
 use found::{Found, find};
 
@@ -32,19 +32,17 @@ use found::{Found, find};
 /// [`Error::Refused`] with every reason, and nothing changed; [`Error::Failed`] where a system call failed,
 /// after everything that was changed has been put back; [`Error::TakenAway`] around either where a damaged tap
 /// had to go first.
-pub fn up(sys: &mut impl Sys, plan: &Plan, file: &str) -> Result<UpReport, Error> {
-    let machine = Machine::read(sys)?;
-    let mut refusals = machine.of_the_machine();
-    if !refusals.is_empty() {
-        return Err(Error::Refused(refusals));
-    }
+pub fn up(sys: &mut impl Sys, plan: &Plan, machine: &Machine, file: &str) -> Result<UpReport, Error> {
     let found = find(sys)?;
     if let Some(report) = already(plan, &found)? {
         return Ok(report);
     }
     // What still works of a damaged tap is not taken away for a plan that would be refused then.
-    refusals.extend(machine.refusals(plan, &ours(&found)));
-    refusals.extend(of_new_interfaces(sys, plan, &machine, &found)?);
+    let mut refusals = machine.refusals(plan, &ours(&found));
+    if let Some(state) = &found.state {
+        let clsact = |port: &Port| port.attach == Attach::Clsact || !machine.has_tcx();
+        refusals.extend(prepare::of_new_interfaces(sys, plan, machine, &state.saved, clsact)?);
+    }
     if !refusals.is_empty() {
         return Err(Error::Refused(refusals));
     }
@@ -56,29 +54,6 @@ pub fn up(sys: &mut impl Sys, plan: &Plan, file: &str) -> Result<UpReport, Error
     let first = "an unfinished or damaged tap was here: taken away first".to_owned();
     report.notes.splice(0..0, std::iter::once(first).chain(removed.notes));
     Ok(report)
-}
-
-/// Every reason to refuse an interface that came in the place of one that a damaged tap had. Of the others nothing
-/// can be said while they are ports.
-fn of_new_interfaces(
-    sys: &mut impl Sys,
-    plan: &Plan,
-    machine: &Machine,
-    found: &Found,
-) -> Result<Vec<Refusal>, Error> {
-    let mut refusals = Vec::new();
-    let Some(state) = &found.state else { return Ok(refusals) };
-    for port in plan.ports.iter().filter(|port| port.role != plan::plan::Role::Virtual) {
-        let Some(link) = machine.link(&port.interface) else { continue };
-        if state.saved.interfaces.iter().any(|saved| saved.index == link.index) {
-            continue;
-        }
-        let is_virtual = card::is_virtual("", link.kind.as_deref());
-        let place = card::Place { role: port.role, is_virtual, xdp: false };
-        let clsact = port.attach == plan::plan::Attach::Clsact || !machine.has_tcx();
-        refusals.extend(prepare::survey(sys, machine, port, link, place, clsact)?.refusals);
-    }
-    Ok(refusals)
 }
 
 /// Makes a plan true where nothing of ours is.
@@ -111,11 +86,8 @@ fn already(plan: &Plan, found: &Found) -> Result<Option<UpReport>, Error> {
     if state.saved.phase != Phase::Live {
         return Ok(None);
     }
-    if state.saved.plan != plan_text(plan) {
-        return Err(Error::Refused(vec![Refusal {
-            what: format!("{} is up in this network namespace, and this is another plan", state.saved.file),
-            help: "`tapwright down` first: one plan a network namespace".into(),
-        }]));
+    if state.saved.plan != crate::plan_text(plan) {
+        return Err(Error::Refused(vec![report::another(&state.saved.file)]));
     }
     if !read::missing(plan, found, state).is_empty() {
         return Ok(None);
@@ -131,6 +103,17 @@ fn already(plan: &Plan, found: &Found) -> Result<Option<UpReport>, Error> {
 pub fn status(sys: &mut impl Sys) -> Result<Status, Error> {
     let found = find(sys)?;
     read::status(sys, &found)
+}
+
+/// The config of what is up here, whatever state it is in.
+///
+/// # Errors
+/// A system call that failed.
+pub fn file_of(sys: &mut impl Sys) -> Result<Option<String>, Error> {
+    let found = find(sys)?;
+    let file =
+        || found.state.as_ref().map_or_else(|| "another version's tap".into(), |it| it.saved.file.clone());
+    Ok((!found.attachments.is_empty()).then(file))
 }
 
 /// Takes everything away and restores every interface. Needs no file.
@@ -149,17 +132,15 @@ pub fn down(sys: &mut impl Sys) -> Result<DownReport, Error> {
 ///
 /// # Errors
 /// A system call that failed.
-pub fn refusals(sys: &mut impl Sys, plan: &Plan) -> Result<Vec<Refusal>, Error> {
-    let machine = Machine::read(sys)?;
-    let mut refusals = machine.of_the_machine();
+pub fn refusals(sys: &mut impl Sys, plan: &Plan, machine: &Machine) -> Result<Vec<Refusal>, Error> {
     let found = find(sys)?;
-    refusals.extend(machine.refusals(plan, &ours(&found)));
+    let refusals = machine.refusals(plan, &ours(&found));
     // What is up has changed the interfaces to its needs: nothing can be said of them as they were.
     if !refusals.is_empty() || found.anything() {
         return Ok(refusals);
     }
-    let outcome = match choose(sys, plan, &machine)? {
-        Ok(chosen) => install::prepare(sys, plan, &machine, chosen, "").map(|_| ()),
+    let outcome = match choose(sys, plan, machine)? {
+        Ok(chosen) => install::prepare(sys, plan, machine, chosen, "").map(|_| ()),
         Err(refusals) => Err(Error::Refused(refusals)),
     };
     match outcome {
@@ -199,11 +180,4 @@ fn ours(found: &Found) -> Vec<String> {
 /// The engines of what was chosen.
 fn engines(chosen: &[Chosen]) -> Vec<choose::Engine> {
     chosen.iter().map(|choice| choice.engine).collect()
-}
-
-/// The canonical text of a plan.
-fn plan_text(plan: &Plan) -> String {
-    let mut text = String::new();
-    plan::text::print(plan, &mut text).expect("writing to a String cannot fail");
-    text
 }

@@ -45,7 +45,11 @@ pub fn status(sys: &mut impl Sys, found: &Found) -> Result<Status, Error> {
         ports.push(read_port(sys, &plan, found, state, &wiring, id)?);
     }
     let values = counters(sys, state, &layout)?;
-    let readings = Readings { counter: &|counter| values.get(&counter).copied().unwrap_or(0), ports };
+    let readings = Readings {
+        counter: &|counter| values.get(&counter).copied().unwrap_or(0),
+        ports,
+        before_egress: false,
+    };
     let mut status = ledger(&plan, &wiring, &readings);
     match state.saved.phase {
         Phase::Live => {}
@@ -142,22 +146,7 @@ fn xdp_trouble(
 
 /// What the plan needs and the machine does not have any more.
 pub fn missing(plan: &Plan, found: &Found, state: &State) -> Vec<String> {
-    let mut missing = Vec::new();
-    for saved in &state.saved.interfaces {
-        match found.links.iter().find(|link| link.name == saved.name) {
-            None => missing.push(format!("interface {} is gone", saved.name)),
-            Some(link) if link.index != saved.index => missing.push(format!(
-                "interface {} is another one now: `tapwright up` attaches to it again",
-                saved.name
-            )),
-            Some(_) => {}
-        }
-    }
-    for pair in &state.saved.pairs {
-        if !found.links.iter().any(|link| link.name == pair.near) {
-            missing.push(format!("the virtual interface behind {} is gone", pair.far));
-        }
-    }
+    let mut missing = counts::missing(&found.links, &state.saved);
     if state.saved.phase == Phase::Live {
         missing.extend(missing_guards(plan, found));
     }

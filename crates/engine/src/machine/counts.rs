@@ -6,7 +6,7 @@ use sys::{Link, LinkStats, Result, Sys};
 
 use super::pairs::egress_name;
 use super::queue;
-use super::saved::{Baseline, Choice, SavedInterface};
+use super::saved::{Baseline, Choice, Saved, SavedInterface};
 use crate::ledger::{GONE, PortReading};
 
 /// The device counters that the ledger takes differences of.
@@ -109,4 +109,25 @@ pub fn root(sys: &mut impl Sys, ifindex: u32) -> Result<(u64, u64)> {
     let qdiscs = sys.qdiscs(ifindex)?;
     let root = qdiscs.iter().find(|qdisc| qdisc.parent == sys::H_ROOT);
     Ok(root.map_or((0, 0), |root| (root.stats.drops, u64::from(root.stats.queued_packets))))
+}
+
+/// Interfaces and pairs that a plan has and the machine has not, or not the same any more.
+pub fn missing(links: &[Link], saved: &Saved) -> Vec<String> {
+    let mut missing = Vec::new();
+    for saved in &saved.interfaces {
+        match links.iter().find(|link| link.name == saved.name) {
+            None => missing.push(format!("interface {} is gone", saved.name)),
+            Some(link) if link.index != saved.index => missing.push(format!(
+                "interface {} is another one now: `tapwright up` attaches to it again",
+                saved.name
+            )),
+            Some(_) => {}
+        }
+    }
+    for pair in &saved.pairs {
+        if !links.iter().any(|link| link.name == pair.near) {
+            missing.push(format!("the virtual interface behind {} is gone", pair.far));
+        }
+    }
+    missing
 }

@@ -12,9 +12,15 @@ const VIRTUAL_PREFIX: &str = "tw-v";
 /// Begins the names of the near ends of hops; a number follows, and `x` for the far end.
 const HOP_PREFIX: &str = "tw-h";
 
-/// Whether an interface bears a name that only we give: `tw-v0`, `tw-h12`, `tw-h12x`.
+/// The near end of the pair that counters of classic filters are made with; `x` follows for the far end.
+pub const COUNTER: &str = "tw-c0";
+/// Begins its name.
+const COUNTER_PREFIX: &str = "tw-c";
+
+/// Whether an interface bears a name that only we give: `tw-v0`, `tw-h12`, `tw-h12x`, `tw-c0`, `tw-c0x`.
 pub fn is_pair(name: &str) -> bool {
-    let hop = name.strip_prefix(HOP_PREFIX).map(|rest| rest.strip_suffix('x').unwrap_or(rest));
+    let hop = name.strip_prefix(HOP_PREFIX).or_else(|| name.strip_prefix(COUNTER_PREFIX));
+    let hop = hop.map(|rest| rest.strip_suffix('x').unwrap_or(rest));
     let number = name.strip_prefix(VIRTUAL_PREFIX).or(hop);
     number.is_some_and(|it| !it.is_empty() && it.bytes().all(|octet| octet.is_ascii_digit()))
 }
@@ -105,10 +111,10 @@ mod tests {
 
     #[test]
     fn only_names_that_we_give_are_ours() {
-        for ours in ["tw-v0", "tw-h12", "tw-h12x"] {
+        for ours in ["tw-v0", "tw-h12", "tw-h12x", "tw-c0", "tw-c0x"] {
             assert!(is_pair(ours), "{ours}");
         }
-        for other in ["tw-", "tw-v", "tw-hx", "tw-v0x", "tw-lab", "tw-home1", "eth0", "ngeth0"] {
+        for other in ["tw-", "tw-v", "tw-hx", "tw-cx", "tw-v0x", "tw-lab", "tw-home1", "eth0", "ngeth0"] {
             assert!(!is_pair(other), "{other}");
         }
     }

@@ -3,13 +3,13 @@
 //! [`survey`] decides and writes nothing; what it gives is saved before [`apply`] changes anything, and is
 //! all that [`restore`] needs. Both may be run again at any point: they set values, and never toggle.
 
-use plan::plan::{Port, Role};
+use plan::plan::{Plan, Port, Role};
 use sys::{Address, IFF_PROMISC, IFF_UP, Link, Pause, QdiscSpec, Result, Sys};
 
 use super::card::{self, Place};
 use super::gone;
 use super::queue::HANDLE;
-use super::saved::{Baseline, SavedAddress, SavedInterface};
+use super::saved::{Baseline, Saved, SavedAddress, SavedInterface};
 use super::survey::{Machine, Refusal, is_link_local};
 
 /// Frames that wait on the egress of a card whose default discipline would drop or mark some early.
@@ -73,6 +73,31 @@ pub fn survey(
     }
     egress(sys, port, link, place, &mut found)?;
     Ok(found)
+}
+
+/// Every reason to refuse an interface that came in the place of one that a damaged tap had. Of the others nothing
+/// can be said while they are ports. `clsact` says whether a port takes a filter of clsact.
+///
+/// # Errors
+/// A system call that failed.
+pub fn of_new_interfaces(
+    sys: &mut impl Sys,
+    plan: &Plan,
+    machine: &Machine,
+    before: &Saved,
+    clsact: impl Fn(&Port) -> bool,
+) -> Result<Vec<Refusal>> {
+    let mut refusals = Vec::new();
+    for port in plan.ports.iter().filter(|port| port.role != Role::Virtual) {
+        let Some(link) = machine.link(&port.interface) else { continue };
+        if before.interfaces.iter().any(|saved| saved.index == link.index) {
+            continue;
+        }
+        let is_virtual = card::is_virtual("", link.kind.as_deref());
+        let place = Place { role: port.role, is_virtual, xdp: false };
+        refusals.extend(survey(sys, machine, port, link, place, clsact(port))?.refusals);
+    }
+    Ok(refusals)
 }
 
 fn blank(link: &Link) -> SavedInterface {

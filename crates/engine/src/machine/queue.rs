@@ -12,7 +12,7 @@
 //! so that buffers and drops are counted in wire frames. The entry program puts each copy into its class by
 //! `skb->priority`.
 
-use plan::plan::Queue;
+use plan::plan::{Plan, Queue, SinkId};
 use sys::{HtbClass, QdiscSpec, Result, Sys};
 
 /// Major number of the handle of every discipline of ours that is a root.
@@ -43,6 +43,13 @@ pub fn leaf_handle(side: u16) -> u32 {
 /// The class of a side, counted from 0: what the program writes to `skb->priority`.
 pub fn class_handle(side: u16) -> u32 {
     sys::handle(HANDLE, 1 + side)
+}
+
+/// The largest MTU of a monitor port and of the interfaces that send to it; `mtu_of` knows interfaces by name.
+pub fn largest(plan: &Plan, sink: SinkId, own: u32, mtu_of: impl Fn(&str) -> Option<u32>) -> u32 {
+    let fed_by = plan.hooks.iter().filter(|hook| hook.copies.iter().any(|copy| copy.sink == sink));
+    let mtus = fed_by.filter_map(|hook| mtu_of(&plan.port(hook.at.port).interface));
+    mtus.chain([own]).max().unwrap_or(own)
 }
 
 /// Builds the tree on the egress of a monitor port, in place of the default discipline.

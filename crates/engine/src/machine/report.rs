@@ -27,10 +27,18 @@ pub struct PortReport {
     pub name: String,
     /// The interface.
     pub interface: String,
-    /// `tcx`, `xdp` or `clsact`.
+    /// `tcx`, `xdp`, `clsact` or `classic`.
     pub attach: String,
     /// Why.
     pub why: String,
+}
+
+/// Why `up` of another plan than the one that is up is refused.
+pub fn another(file: &str) -> Refusal {
+    Refusal {
+        what: format!("{file} is up in this network namespace, and this is another plan"),
+        help: "`tapwright down` first: one plan a network namespace".into(),
+    }
 }
 
 /// How each port of a plan is attached, in plan order.

@@ -43,7 +43,7 @@ pub struct Saved {
 /// How a port is attached, and why.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Choice {
-    /// `tcx`, `xdp` or `clsact`.
+    /// `tcx`, `xdp`, `clsact` or `classic`.
     pub attach: String,
     /// The reason in a few words.
     pub why: String,

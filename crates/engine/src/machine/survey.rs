@@ -69,8 +69,8 @@ impl Machine {
         refusals
     }
 
-    /// Every reason why no plan can be made true here: the kernel, the privileges.
-    pub fn of_the_machine(&self) -> Vec<Refusal> {
+    /// Why no plan at all can be made true here: the kernel is too old.
+    fn of_the_kernel(&self) -> Vec<Refusal> {
         let (major, minor) = KERNEL_OLDEST;
         let mut refusals = Vec::new();
         if !self.kernel.at_least(major, minor) {
@@ -79,6 +79,12 @@ impl Machine {
                 help: format!("Linux {major}.{minor} or later is needed"),
             });
         }
+        refusals
+    }
+
+    /// Every reason why programs of eBPF cannot be loaded and attached here.
+    pub fn of_ebpf(&self) -> Vec<Refusal> {
+        let mut refusals = self.of_the_kernel();
         let may = self.capabilities;
         if !(may.net_admin && (may.bpf || may.sys_admin)) {
             refusals.push(Refusal {
@@ -88,7 +94,19 @@ impl Machine {
         } else if !may.machine_owner {
             refusals.push(Refusal {
                 what: "a user namespace of its own: the kernel loads no eBPF programs here".into(),
-                help: "run outside the user namespace".into(),
+                help: "run outside the user namespace, or use attach = \"classic\"".into(),
+            });
+        }
+        refusals
+    }
+
+    /// Every reason why classic filters cannot be attached here.
+    pub fn of_classic(&self) -> Vec<Refusal> {
+        let mut refusals = self.of_the_kernel();
+        if !self.capabilities.net_admin {
+            refusals.push(Refusal {
+                what: "not enough privilege to attach filters".into(),
+                help: "run as root, or with CAP_NET_ADMIN over this network namespace".into(),
             });
         }
         refusals
@@ -112,12 +130,6 @@ impl Machine {
         };
         if link.arphrd != 1 && !(link.arphrd == 772 && port.role == Role::Watched) {
             refuse("is not an Ethernet interface".into(), "this release taps Ethernet interfaces only");
-        }
-        if port.attach == Attach::Classic {
-            refuse(
-                "asks for attach = \"classic\", which this release does not have".into(),
-                "use attach = \"auto\"",
-            );
         }
         if port.attach == Attach::Tcx && !self.has_tcx() {
             let what = format!("asks for tcx, which kernel {} does not have", self.kernel.release);
