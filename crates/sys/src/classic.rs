@@ -6,8 +6,8 @@
 //! instruction of them.
 //!
 //! What the kernel does, found on 6.18 and held by `tests/classic.rs`:
-//! - filters run by chain 0, preference, and within a preference in the order in which they were added; one put
-//!   in the place of another keeps its turn;
+//! - filters run by preference. Within one, of kind `bpf` the last added runs first (one put in the place of
+//!   another keeps its turn), of kind `u32` they run by handle: whoever wants an order gives each its own;
 //! - a program that returns 0 does not match, and the next filter is tried. A program that loads behind the
 //!   end of the frame returns 0. In a direct program 0 is `ok` instead, and ends the filters;
 //! - an action at ingress counts bytes without the Ethernet header, on egress with it; a tag beside the data is

@@ -28,6 +28,7 @@ pub mod lock;
 pub mod netns;
 pub mod packet;
 pub mod process;
+pub mod user;
 pub mod ring;
 
 pub use classic::{

@@ -83,10 +83,11 @@ impl Network {
         match list.iter_mut().find(|f| (f.chain, f.priority) == place && f.handle == spec.handle) {
             Some(old) if spec.replace && kind == "bpf" => *old = new,
             Some(_) => return fail(CALL, object, libc::EEXIST),
-            None => list.push(new),
+            None => list.insert(0, new),
         }
-        // A stable sort: within a preference the first-added runs first.
-        list.sort_by_key(|filter| (filter.chain, filter.priority));
+        // A stable sort: within a preference the last-added program runs first, and others run by handle.
+        let turn = |filter: &ClassicFilter| if filter.kind == "bpf" { 0 } else { filter.handle };
+        list.sort_by_key(|filter| (filter.chain, filter.priority, turn(filter)));
         Ok(())
     }
 
