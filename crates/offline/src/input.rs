@@ -51,8 +51,9 @@ impl Source {
         }
     }
 
-    fn open(self) -> io::Result<Box<dyn Read + Send>> {
-        Ok(match self {
+    /// Opens it. What was packed with gzip or zstd is unpacked.
+    pub(crate) fn open(self) -> io::Result<Box<dyn Read + Send>> {
+        crate::bond::unpack(match self {
             Self::File(path) if is_standard(&path) => Box::new(io::stdin()),
             Self::File(path) => Box::new(File::open(path)?),
             Self::Stream(_, read) => read,

@@ -5,6 +5,8 @@
 //! port, and the ledger. [`each_frame`] reads a capture for those who only look. Memory does not grow with the
 //! length of the inputs.
 
+pub mod bond;
+pub mod hub;
 mod input;
 mod ledger;
 pub mod meter;

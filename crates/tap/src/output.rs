@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Done, and the answer is yes.
@@ -10,6 +11,14 @@ pub const YES: u8 = 0;
 pub const NO: u8 = 1;
 /// Something failed that is not the user's doing.
 pub const TROUBLE: u8 = 2;
+
+/// Paths that are standard output.
+const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+
+/// Whether a path is standard output, so that nothing else may be printed there.
+pub fn is_stdout(path: &Path) -> bool {
+    STDOUT.iter().any(|known| path == Path::new(known))
+}
 
 /// Prints a result to stdout. A reader that went away is no error: nobody is left to tell.
 pub fn print(text: impl Display) {

@@ -4,6 +4,7 @@
 //! machine.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,6 +36,9 @@ pub struct Args {
     /// Write the frames that each port was sent to DIR/PORT.pcap, at the times at which they left
     #[arg(long, value_name = "DIR")]
     write_dir: Option<PathBuf>,
+    /// Draw rate, queue and losses of each monitor port over time, as DIR/PORT.svg
+    #[arg(long, value_name = "DIR")]
+    plot: Option<PathBuf>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -56,13 +60,21 @@ pub fn run(args: &Args) -> ExitCode {
     let plan = &compiled.plan;
     let outputs = Outputs { dir: args.write_dir.clone(), ..Outputs::default() };
     let mut meter = Meter::new(!args.quiet && io::stderr().is_terminal());
-    let look = if args.quiet { Look::Nowhere } else { Look::All };
+    let look = match (&args.plot, args.quiet) {
+        (Some(_), _) => Look::Plots,
+        (None, true) => Look::Nowhere,
+        (None, false) => Look::All,
+    };
     let result = offline::simulate(plan, &simulation, Vec::new(), outputs, look, |progress| {
         meter.show(progress.frames, progress.bytes)
     });
     meter.clear();
     match result {
-        Ok(Simulated { report, .. }) => {
+        Ok(simulated) => {
+            if let Some(Err((file, error))) = args.plot.as_deref().map(|dir| plot(&simulated, dir)) {
+                return replay::failed(offline::ReplayError::Output(file, error));
+            }
+            let Simulated { report, .. } = simulated;
             if !args.quiet && !replay::print(&report, args.json, false) {
                 return ExitCode::from(TROUBLE);
             }
@@ -70,6 +82,18 @@ pub fn run(args: &Args) -> ExitCode {
         }
         Err(error) => replay::failed(error),
     }
+}
+
+/// Draws each port that was looked at.
+fn plot(simulated: &Simulated, dir: &Path) -> Result<(), (String, io::Error)> {
+    let failed = |path: &Path, error| (path.display().to_string(), error);
+    fs::create_dir_all(dir).map_err(|error| failed(dir, error))?;
+    for (report, series) in simulated.report.measured.iter().zip(&simulated.series) {
+        let Some(series) = series else { continue };
+        let path = dir.join(format!("{}.svg", report.name));
+        fs::write(&path, offline::meter::svg(report, series)).map_err(|error| failed(&path, error))?;
+    }
+    Ok(())
 }
 
 /// What the config and the arguments ask for, or everything that is wrong with them.
