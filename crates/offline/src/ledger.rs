@@ -6,6 +6,7 @@ use plan::ledger::{Status, Table};
 use plan::plan::{Plan, PortId, Role};
 use serde::Serialize;
 
+use crate::hub::HubCounts;
 use crate::meter::{PortReport, Reports};
 
 /// What a replay did. As JSON, one object: the keys of the ledger, `inputs`, `outputs` and, where ports were looked at,
@@ -22,6 +23,9 @@ pub struct Report {
     /// What was measured at monitor ports, in plan order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub measured: Vec<PortReport>,
+    /// What was counted at hubs, in plan order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hubs: Vec<HubCounts>,
 }
 
 /// One input.
@@ -89,8 +93,27 @@ impl fmt::Display for Report {
         if !self.measured.is_empty() {
             writeln!(f, "{}", Reports(&self.measured))?;
         }
+        if !self.hubs.is_empty() {
+            hubs(&self.hubs).print(f)?;
+            f.write_str("\n")?;
+        }
         self.ledger.fmt(f)
     }
+}
+
+/// What became of frames on the wires of hubs.
+fn hubs(hubs: &[HubCounts]) -> Table {
+    let titles = ["HUB", "PORT", "OFFERED", "DELIVERED", "DEFERRED", "COLLIDED", "GIVEN UP", "QUEUE FULL"];
+    let mut table = Table::new(titles, 2);
+    for hub in hubs {
+        for port in &hub.ports {
+            let name = if port.tap { format!("{} (tap)", port.name) } else { port.name.clone() };
+            let lost = [port.lost_of_tap + port.unheard, port.excessive, port.overflow];
+            let numbers = [port.offered, port.delivered, port.deferred].into_iter().chain(lost);
+            table.row([hub.name.clone(), name].into_iter().chain(numbers.map(|number| number.to_string())));
+        }
+    }
+    table
 }
 
 /// Whether frames leave by a port: then it may have an output.

@@ -111,7 +111,7 @@ pub fn replay(
     run(plan, &mut feeds, &mut tally, &mut outputs, progress)?;
     let inputs = feeds.iter().map(|feed| input_report(plan, feed)).collect();
     let ledger = tally.ledger(plan, "offline");
-    Ok(Report { ledger, inputs, outputs: finish(outputs)?, measured: Vec::new() })
+    Ok(Report { ledger, inputs, outputs: finish(outputs)?, measured: Vec::new(), hubs: Vec::new() })
 }
 
 /// The outputs, ready for frames.

@@ -14,7 +14,7 @@ use super::merge::{Merge, NEVER};
 use super::port::{Departure, Port};
 use super::store::{FrameRef, Store};
 use super::traffic::Source;
-use super::{Arrival, Emerged, Stage};
+use super::{Arrival, Before, Emerged, Stage};
 use crate::input::Found;
 use crate::meter::PortMeter;
 use crate::output::Output;
@@ -32,7 +32,7 @@ pub(crate) struct Timed<'a> {
     /// What is sent, in the order of its precedence.
     pub(crate) sources: Vec<Source>,
     /// What stands before hooks.
-    pub(crate) stages: Vec<Box<dyn Stage>>,
+    pub(crate) stages: Vec<Before>,
     /// By hook: which of the stages.
     pub(crate) stage_of: Vec<Option<usize>>,
     /// By sink: who looks on.
@@ -45,6 +45,8 @@ pub(crate) struct Timed<'a> {
 pub(crate) struct Ended {
     /// The sources.
     pub(crate) sources: Vec<Source>,
+    /// The stages.
+    pub(crate) stages: Vec<Before>,
     /// The meters, by sink.
     pub(crate) meters: Vec<Option<PortMeter>>,
     /// When the last thing happened, nanoseconds.
@@ -61,7 +63,7 @@ pub(crate) fn run(
     outputs: &mut [Option<Output>],
     progress: impl FnMut(&Progress),
 ) -> Result<Ended, ReplayError> {
-    let Timed { plan, simulation, sources, stages, stage_of, meters, zero } = timed;
+    let Timed { plan, simulation, sources, mut stages, stage_of, meters, zero } = timed;
     let ports = ports(plan, simulation);
     let known = sources.iter().map(|source| Known::of(plan, source)).collect();
     let mut merge = Merge::new(stages.len() + sources.len());
@@ -93,11 +95,11 @@ pub(crate) fn run(
         done: Progress::default(),
         end_ns: 0,
     };
-    engine.all(stages, &stage_of, merge)?;
+    engine.all(&mut stages, &stage_of, merge)?;
     engine.drain()?;
     (engine.progress)(&engine.done);
     let World { meters, sources, .. } = engine.world;
-    Ok(Ended { sources, meters, end_ns: engine.end_ns })
+    Ok(Ended { sources, stages, meters, end_ns: engine.end_ns })
 }
 
 /// The ports that have a rate, by sink.
@@ -211,7 +213,7 @@ impl<P: FnMut(&Progress)> Engine<'_, P> {
     /// Everything that comes, in order.
     fn all(
         &mut self,
-        mut stages: Vec<Box<dyn Stage>>,
+        stages: &mut [Before],
         stage_of: &[Option<usize>],
         mut merge: Merge,
     ) -> Result<(), ReplayError> {

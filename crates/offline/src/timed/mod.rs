@@ -28,6 +28,8 @@ mod traffic;
 use plan::arbitrary::Random;
 use plan::plan::HookId;
 
+use crate::hub::HubStage;
+
 pub use port::kernel_stored_bytes;
 pub use simulate::{Look, Simulated, simulate};
 pub(crate) use store::FrameRef;
@@ -108,6 +110,37 @@ pub(crate) trait Stage {
 
     /// Everything that comes out up to this moment, it included, in order of time.
     fn advance(&mut self, now_ns: u64, out: &mut Vec<Emerged>);
+}
+
+/// A stage, of one of the kinds that there are.
+pub(crate) enum Before {
+    /// The line of a port.
+    Line(line::Line),
+    /// The wire of a hub.
+    Hub(HubStage),
+}
+
+impl Stage for Before {
+    fn offer(&mut self, arrival: Arrival, out: &mut Vec<Emerged>) {
+        match self {
+            Self::Line(line) => line.offer(arrival, out),
+            Self::Hub(hub) => hub.offer(arrival, out),
+        }
+    }
+
+    fn next_ns(&self) -> Option<u64> {
+        match self {
+            Self::Line(line) => line.next_ns(),
+            Self::Hub(hub) => hub.next_ns(),
+        }
+    }
+
+    fn advance(&mut self, now_ns: u64, out: &mut Vec<Emerged>) {
+        match self {
+            Self::Line(line) => line.advance(now_ns, out),
+            Self::Hub(hub) => hub.advance(now_ns, out),
+        }
+    }
 }
 
 /// A seed for each of many: all bits of it depend on both arguments.

@@ -15,7 +15,8 @@ use wire::capture::Timestamp;
 use super::engine::{self, Ended, Timed};
 use super::line::{self, Line};
 use super::traffic::{Captured, Made, Source};
-use super::{Stage, spread};
+use super::{Before, spread};
+use crate::hub::{HubCounts, HubStage};
 use crate::input::{Feed, Input, Source as Capture};
 use crate::ledger::{InputReport, Report};
 use crate::meter::{PortMeter, Series, Spec};
@@ -83,7 +84,12 @@ pub fn simulate(
         zero: opened.zero,
     };
     let ended = engine::run(timed, &mut tally, &mut outputs, progress)?;
-    let Ended { sources, meters, end_ns } = ended;
+    let Ended { sources, stages, meters, end_ns } = ended;
+    let hubs = stages.iter().filter_map(|stage| match stage {
+        Before::Hub(hub) => Some(hub.counts()),
+        Before::Line(_) => None,
+    });
+    let hubs: Vec<HubCounts> = hubs.collect();
     let inputs = sources.iter().zip(names).map(|(source, name)| report(plan, source, name)).collect();
     let end_ns = end_ns.max(simulation.duration_ns.unwrap_or(0));
     let (mut measured, mut series) = (Vec::new(), Vec::new());
@@ -93,7 +99,7 @@ pub fn simulate(
         series.push(it.series);
     }
     let ledger = tally.ledger(plan, "offline");
-    let report = Report { ledger, inputs, outputs: replay::finish(outputs)?, measured };
+    let report = Report { ledger, inputs, outputs: replay::finish(outputs)?, measured, hubs };
     Ok(Simulated { report, series, end: Time(end_ns) })
 }
 
@@ -170,8 +176,8 @@ fn mixed(plan: &Plan, simulation: &Simulation, feeds: &[Feed]) -> BTreeSet<usize
 }
 
 /// What stands before hooks.
-fn stages(plan: &Plan, simulation: &Simulation) -> (Vec<Box<dyn Stage>>, Vec<Option<usize>>) {
-    let mut stages: Vec<Box<dyn Stage>> = Vec::new();
+fn stages(plan: &Plan, simulation: &Simulation) -> (Vec<Before>, Vec<Option<usize>>) {
+    let mut stages: Vec<Before> = Vec::new();
     let mut stage_of = vec![None; plan.hooks.len()];
     let on_a_hub = |port: PortId| simulation.hubs.iter().any(|hub| hub.ports.contains(&port));
     for (id, hook) in plan.hooks().filter(|(_, hook)| !on_a_hub(hook.at.port)) {
@@ -183,7 +189,12 @@ fn stages(plan: &Plan, simulation: &Simulation) -> (Vec<Box<dyn Stage>>, Vec<Opt
             _ => continue,
         };
         stage_of[usize::from(id.0)] = Some(stages.len());
-        stages.push(Box::new(Line::new(kind, speed_bits, simulation.framing)));
+        stages.push(Before::Line(Line::new(kind, speed_bits, simulation.framing)));
+    }
+    for (hub, index) in simulation.hubs.iter().zip(1u64..) {
+        let stage = HubStage::new(plan, hub, spread(!simulation.seed, index));
+        stage.hooks().iter().for_each(|hook| stage_of[usize::from(hook.0)] = Some(stages.len()));
+        stages.push(Before::Hub(stage));
     }
     (stages, stage_of)
 }
