@@ -1,4 +1,4 @@
-//! Listings of corpus cases, compared with `listing-tc.txt` and `listing-xdp.txt` in their folders.
+//! Listings of corpus cases, compared with `listing-tc.txt`, `listing-xdp.txt` and `listing-classic.txt` in their folders.
 //! `TAPWRIGHT_BLESS=1` writes them.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
@@ -28,6 +28,8 @@ fn listings_are_those_of_the_corpus() {
         let case = cases.iter().find(|case| case.name == name).unwrap_or_else(|| panic!("no case {name}"));
         let tc = listing(&case.plan, &Wiring::all(&case.plan, View::Tc));
         golden.check(&case.dir.join("listing-tc.txt"), &tc);
+        let classic = bpf::classic::lower(&case.plan).unwrap();
+        golden.check(&case.dir.join("listing-classic.txt"), &bpf::classic::listing(&case.plan, &classic));
         if case.plan.ports.iter().all(|port| port.role != Role::Watched) {
             let xdp = listing(&case.plan, &common::xdp_wiring(&case.plan));
             golden.check(&case.dir.join("listing-xdp.txt"), &xdp);

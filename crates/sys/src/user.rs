@@ -99,10 +99,10 @@ mod tests {
     #[test]
     fn interfaces_and_their_filters_are_his() {
         let output = inside(
-            "ip link add a type veth peer name b
-            ip link set a up
-            tc qdisc add dev a clsact
-            tc filter add dev a ingress bpf bytecode '1,6 0 0 0' action mirred egress redirect dev b",
+            "ip link add v0 type veth peer name v1
+            ip link set v0 up
+            tc qdisc add dev v0 clsact
+            tc filter add dev v0 ingress bpf bytecode '1,6 0 0 0' action mirred egress redirect dev v1",
         );
         assert!(output.status.success(), "{output:?}");
     }

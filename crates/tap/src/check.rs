@@ -36,6 +36,8 @@ enum View {
     Xdp,
     /// As tcx and clsact do
     Tc,
+    /// As filters of classic BPF do, where eBPF may not be loaded
+    Classic,
 }
 
 /// Checks a file, and prints its plan.
@@ -89,6 +91,7 @@ fn rules(files: &[RuleFile]) -> ExitCode {
 
 fn listing(plan: &Plan, view: Option<View>) -> ExitCode {
     let wiring = match view {
+        Some(View::Classic) => return classic_listing(plan),
         None => engine::wiring_as_asked(plan),
         Some(View::Xdp) => Wiring::all(plan, bpf::layout::View::Xdp),
         Some(View::Tc) => Wiring::all(plan, bpf::layout::View::Tc),
@@ -101,5 +104,18 @@ fn listing(plan: &Plan, view: Option<View>) -> ExitCode {
             ExitCode::from(YES)
         }
         Err(refusal) => output::fail(NO, refusal),
+    }
+}
+
+fn classic_listing(plan: &Plan) -> ExitCode {
+    match bpf::classic::lower(plan) {
+        Ok(lowered) => {
+            output::print(bpf::classic::listing(plan, &lowered));
+            ExitCode::from(YES)
+        }
+        Err(refused) => {
+            let text: Vec<String> = refused.iter().map(|refused| refused.told(plan)).collect();
+            output::fail(NO, text.join("\n"))
+        }
     }
 }

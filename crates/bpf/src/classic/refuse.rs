@@ -3,7 +3,7 @@
 use std::fmt;
 
 use ::rules::form::{Action, Chain, Handed, Number, Program, RuleId, Ruled, SpreadIndex, Test};
-use plan::plan::{Hook, HookId, Plan};
+use plan::plan::{Hook, HookId, Plan, Rule};
 use wire::LinkType;
 
 use super::asm::INSNS_MAX;
@@ -17,6 +17,21 @@ pub struct Refused {
     pub rule: Option<RuleId>,
     /// Why.
     pub why: Why,
+}
+
+impl Refused {
+    /// Said to a user: the frames, the rule, and why.
+    #[must_use]
+    pub fn told(&self, plan: &Plan) -> String {
+        let source = plan.source_name(plan.hook(self.hook));
+        match self.rule.map(|rule| plan.rule(rule)) {
+            Some(Rule { label, origin: Some(origin) }) => {
+                format!("{origin}: {label}, frames of {source}: {}", self.why)
+            }
+            Some(rule) => format!("{}, frames of {source}: {}", rule.label, self.why),
+            None => format!("frames of {source}: {}", self.why),
+        }
+    }
 }
 
 /// Why something cannot be lowered.

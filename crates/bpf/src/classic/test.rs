@@ -359,9 +359,9 @@ impl Code {
                 self.range(end, *first, *last, yes, no);
             }
             Addresses::Table(table) => {
-                // The longest prefix decides; an entry that says `not` wins over one that does not.
+                // The longest prefix decides; of two with one network, the one that does not say `not`.
                 let mut entries: Vec<_> = table.entries().collect();
-                entries.sort_by_key(|entry| (std::cmp::Reverse(entry.network.prefix_len()), !entry.negated));
+                entries.sort_by_key(|entry| (std::cmp::Reverse(entry.network.prefix_len()), entry.negated));
                 let (v4, v6): (Vec<_>, Vec<_>) =
                     entries.into_iter().partition(|entry| entry.network.address().is_ipv4());
                 let six = self.asm.label();

@@ -1,0 +1,169 @@
+//! `eval` and the interpreted classic filters give one verdict, with the outer tag in the data and beside it, on
+//! every corpus case that is lowered and on random plans and frames; what is refused is refused with its reason.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use bpf::classic::{self, Beside, Duty, Filters, Refused, Why};
+use common::{steering, untagged};
+use plan::arbitrary::{self, Random};
+use plan::eval::{Fate, State, Time, Verdict, eval};
+use plan::plan::{HookId, Plan, Point};
+use rules::form::{Action, CopyIndex, Handed, RuleSet, Ruled, Test};
+use wire::Frame;
+
+const PAIRS: usize = 100_000;
+
+/// What tc does with a frame: filters in order, up to the one that ends it.
+fn carried_out(filters: &Filters, data: &[u8], beside: Beside) -> (Vec<CopyIndex>, Fate) {
+    let mut copies = Vec::new();
+    for filter in &filters.filters {
+        match classic::run(&filter.program, data, beside).unwrap() {
+            0 => continue,
+            chosen => assert_eq!(chosen, u32::MAX, "the class of a filter that has none"),
+        }
+        let fate = match &filter.duty {
+            Duty::Copy(copy) => {
+                copies.push(*copy);
+                continue;
+            }
+            Duty::Block(rule) => Fate::Blocked(*rule),
+            Duty::Consume => Fate::Consumed,
+            Duty::Pass(ports) => Fate::Passed(ports.clone()),
+            Duty::Leave => Fate::Left,
+        };
+        return (copies, fate);
+    }
+    panic!("the last filter ends every frame");
+}
+
+/// What of copies can be told apart: those of one set of rules have no order, only one is made.
+fn agrees(plan: &Plan, filters: &Filters, at: Point, data: &[u8]) -> Verdict {
+    let frame = Frame::ethernet(data).unwrap();
+    let verdict = eval(plan, &mut State::default(), Time(0), 0, at, &frame).unwrap();
+    let (stripped, tag) = untagged(data);
+    let mut views = vec![(data, Beside::default())];
+    if tag.is_some() {
+        views.push((&stripped, Beside { tag }));
+    }
+    for (data, beside) in views {
+        let (copies, fate) = carried_out(filters, data, beside);
+        let program = &plan.hook(verdict.hook).program;
+        let sizes: Vec<usize> = program.rule_sets.iter().map(|set| set.rulings().len()).collect();
+        assert_eq!(
+            (&copies, &fate),
+            (&verdict.copies, &verdict.fate),
+            "{beside:?} {data:02x?}\n{:?}\nsets of {sizes:?} rules",
+            (sizes.iter().sum::<usize>() < 20).then_some(program)
+        );
+    }
+    verdict
+}
+
+#[test]
+fn every_corpus_case_that_is_lowered_agrees() {
+    let (mut lowered_cases, mut frames) = (0, 0);
+    for case in corpus::cases().unwrap() {
+        let Ok(lowered) = classic::lower(&case.plan) else { continue };
+        lowered_cases += 1;
+        for input in &case.frames {
+            let Some((hook, _)) = case.plan.hook_at(input.at) else { continue };
+            agrees(&case.plan, &lowered.hooks[usize::from(hook.0)], input.at, &input.data);
+            frames += 1;
+        }
+    }
+    assert!(lowered_cases > 40 && frames > 300, "{lowered_cases} cases, {frames} frames");
+}
+
+/// The plan without what classic BPF is known to refuse, so that the rest of it is compared.
+fn tamed(mut plan: Plan) -> Plan {
+    for hook in &mut plan.hooks {
+        let spreads = hook.program.spreads.clone();
+        let first = |index: rules::form::SpreadIndex| spreads[usize::from(index.0)].choices()[0].copy;
+        for step in &mut hook.program.steps {
+            if let Action::Spread(index) = step.then {
+                step.then = Action::Copy(first(index));
+            }
+            unchain(&mut step.when);
+        }
+        for set in &mut hook.program.rule_sets {
+            let mut rulings = set.rulings().to_vec();
+            for ruling in &mut rulings {
+                if let Ruled::Pass(Handed::Spread(index)) = ruling.verdict {
+                    ruling.verdict = Ruled::Pass(Handed::Copy(first(index)));
+                }
+                ruling.chance = None;
+                unchain(&mut ruling.when);
+            }
+            *set = RuleSet::new(rulings, set.tags().to_vec());
+        }
+        hook.program.spreads.clear();
+    }
+    plan
+}
+
+fn unchain(test: &mut Test) {
+    match test {
+        Test::Chain(_) => *test = Test::Always,
+        Test::Not(test) => unchain(test),
+        Test::All(tests) | Test::Any(tests) => tests.iter_mut().for_each(unchain),
+        _ => {}
+    }
+}
+
+#[test]
+fn random_plans_and_frames_agree() {
+    let mut random = Random::new(corpus::seed());
+    let mut pairs = 0;
+    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut hooks = (0, 0);
+    while pairs < PAIRS {
+        let plan = tamed(match pairs % 3 {
+            0 => arbitrary::plan(&mut random),
+            _ => steering::plan(&mut random),
+        });
+        for (id, hook) in plan.hooks() {
+            let filters = match one(&plan, id) {
+                Ok(filters) => filters,
+                Err(refused) => {
+                    // Sets of thousands of rules are drawn once in 40 hooks.
+                    let too_long = |it: &Refused| matches!(it.why, Why::TooLong { .. } | Why::TooDeep);
+                    assert!(refused.iter().all(too_long), "{refused:?}");
+                    hooks.1 += 1;
+                    continue;
+                }
+            };
+            hooks.0 += 1;
+            for _ in 0..40 {
+                let data = steering::frame(&mut random, &plan);
+                let verdict = agrees(&plan, &filters, hook.at, &data);
+                pairs += 1;
+                *kinds.entry(if verdict.copies.is_empty() { "not copied" } else { "copied" }).or_default() +=
+                    1;
+                let fate = match verdict.fate {
+                    Fate::Left => "left",
+                    Fate::Passed(_) => "passed",
+                    Fate::Consumed => "consumed",
+                    Fate::Blocked(_) => "blocked",
+                };
+                *kinds.entry(fate).or_default() += 1;
+            }
+        }
+    }
+    println!("{kinds:?}, hooks lowered and refused {hooks:?}");
+    assert_eq!(kinds.len(), 6, "{kinds:?}");
+    assert!(kinds.values().all(|count| *count > PAIRS / 40), "{kinds:?}");
+    assert!(hooks.1 * 10 < hooks.0, "{hooks:?}");
+}
+
+/// One hook of a plan, lowered alone.
+fn one(plan: &Plan, id: HookId) -> Result<Filters, Vec<Refused>> {
+    let mut plan = plan.clone();
+    plan.hooks = vec![plan.hooks[usize::from(id.0)].clone()];
+    let mut filters = classic::lower(&plan)?.hooks.remove(0);
+    filters.hook = id;
+    Ok(filters)
+}
