@@ -34,6 +34,13 @@ fn every_scenario_holds_over_clsact() {
 }
 
 #[test]
+fn every_scenario_holds_over_classic_filters() {
+    for scenario in &SCENARIOS {
+        must_hold(scenario.name, Some("classic"), 2);
+    }
+}
+
+#[test]
 fn every_scenario_with_links_or_span_ports_holds_in_xdp() {
     for scenario in SCENARIOS.iter().filter(|scenario| scenario.name != "watch") {
         must_hold(scenario.name, Some("xdp"), 2);
