@@ -94,7 +94,8 @@ pub fn simulate(
     let end_ns = end_ns.max(simulation.duration_ns.unwrap_or(0));
     let (mut measured, mut series) = (Vec::new(), Vec::new());
     for meter in meters.into_iter().flatten() {
-        let it = meter.finish(end_ns);
+        // Mean rates are over the time in which traffic was to come, not over that in which buffers emptied.
+        let it = meter.finish(simulation.duration_ns.unwrap_or(0));
         measured.push(it.report);
         series.push(it.series);
     }
