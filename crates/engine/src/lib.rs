@@ -10,6 +10,7 @@ mod ledger;
 mod machine;
 mod rates;
 mod tap;
+pub mod userspace;
 
 pub use kernel::{emitted, wiring_as_asked};
 pub use machine::report::{DownReport, Error, PortReport, UpReport};

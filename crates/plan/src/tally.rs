@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use rules::form::RuleId;
+use rules::form::{CopyIndex, RuleId};
 
 use crate::eval::{Fate, Verdict};
 use crate::ledger::{BlockStatus, CopyStatus, Count, Dropped, MonitorStatus, Status};
@@ -190,6 +190,27 @@ impl Tally {
         sink.sent += 1;
     }
 
+    /// A copy that [`Tally::deliver`] was told to be sent was not: this is what became of it. For backends that send many
+    /// frames at once, and learn only then.
+    pub fn copy_became(&mut self, plan: &Plan, hook: HookId, index: CopyIndex, given: Given) {
+        let id = Plan::copy(plan.hook(hook), index).sink;
+        let copy = &mut self.hooks[usize::from(hook.0)].copies[usize::from(index.0)];
+        copy.matched -= 1;
+        copy.copied -= 1;
+        copy.count(given);
+        let sink = &mut self.sinks[usize::from(id.0)];
+        sink.reached -= 1;
+        sink.sent -= 1;
+        sink.count(given, sink.sides[usize::from(hook.0)]);
+    }
+
+    /// A frame that counts as passed was not, for this reason.
+    pub fn pass_failed(&mut self, hook: HookId, reason: &'static str) {
+        let count = &mut self.hooks[usize::from(hook.0)];
+        count.passed -= 1;
+        *count.errors.entry(reason).or_default() += 1;
+    }
+
     /// Frames that were lost before they could be judged.
     pub fn lost_before(&mut self, hook: HookId, reason: &'static str, frames: u64) {
         if frames > 0 {
@@ -312,8 +333,6 @@ fn blocked(plan: &Plan, hook: &Hook, counters: &HookTally) -> Vec<BlockStatus> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rules::form::CopyIndex;
-
     use crate::plan::HookId;
 
     fn plan() -> Plan {
@@ -351,6 +370,24 @@ mod tests {
         tally.left(SinkId(0));
         let ids = &tally.ledger(&plan, "offline").monitors["ids"];
         assert_eq!((ids.queued, ids.sent), (0, 1));
+    }
+
+    #[test]
+    fn what_is_learned_later_is_put_right() {
+        let plan = plan();
+        let mut tally = Tally::new(&plan);
+        for _ in 0..4 {
+            tally.deliver(&plan, &verdict(0, 1), 60, |_| Ok::<_, ()>(Given::Sent)).unwrap();
+        }
+        for given in [Given::Dropped, Given::Lost, Given::Failed("down")] {
+            tally.copy_became(&plan, HookId(0), CopyIndex(0), given);
+        }
+        tally.pass_failed(HookId(0), "down");
+        let ledger = tally.ledger(&plan, "userspace");
+        let (copy, ids, a) = (&ledger.copies[0], &ledger.monitors["ids"], &ledger.ports["a"]);
+        assert_eq!((copy.matched, copy.copied, copy.errors["down"]), (4, 3, 1));
+        assert_eq!((ids.reached, ids.sent, ids.dropped.buffer["a"], ids.dropped.device), (3, 1, 1, 1));
+        assert_eq!((a.passed, a.errors["down"], ledger.unaccounted), (3, 1, 0));
     }
 
     #[test]
