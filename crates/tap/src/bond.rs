@@ -62,7 +62,9 @@ pub fn run(args: &Args) -> ExitCode {
     let target = match target {
         Some(Target::File(path)) if path.as_os_str() == "-" => match standard_output() {
             Ok(target) => Some(target),
-            Err(error) => return output::fail(TROUBLE, format_args!("standard output: cannot be written: {error}")),
+            Err(error) => {
+                return output::fail(TROUBLE, format_args!("standard output: cannot be written: {error}"));
+            }
         },
         target => target,
     };

@@ -20,7 +20,7 @@ struct Job {
 }
 
 /// An input that has been read on, and its next piece.
-struct Done {
+pub(super) struct Done {
     intake: Box<Intake>,
     piece: Option<Piece>,
 }

@@ -282,7 +282,8 @@ impl Intake {
             let mut raw = std::mem::take(&mut next.octets);
             let needed = (HEADROOM + rest.len()).max(raw.len());
             raw.resize(needed, 0);
-            if let (Some(to), Some(from)) = (raw.get_mut(HEADROOM..HEADROOM + rest.len()), filling.raw.get(rest.clone()))
+            if let (Some(to), Some(from)) =
+                (raw.get_mut(HEADROOM..HEADROOM + rest.len()), filling.raw.get(rest.clone()))
             {
                 to.copy_from_slice(from);
             }

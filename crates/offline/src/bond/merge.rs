@@ -66,8 +66,8 @@ impl Ties {
     }
 }
 
-/// Who is shown each record of the output: which input it is of, and its time.
-pub(super) type Watch<'a> = &'a mut dyn FnMut(usize, Entry, &[u8]);
+/// Who is shown each record of the output: which input it is of, its place, its octets, and the link types of interfaces.
+pub(super) type Watch<'a> = &'a mut dyn FnMut(usize, Entry, &[u8], &[LinkType]);
 
 /// What an input brings to the merge.
 struct Head {
@@ -97,10 +97,10 @@ pub(super) struct Merge<'a> {
     heap: Vec<(i64, usize)>,
     sink: &'a mut Sink,
     watch: Option<Watch<'a>>,
-    pub(super) ties: Ties,
-    pub(super) progress: Progress,
+    ties: Ties,
+    progress: Progress,
     /// Link types of the interfaces of the output, where it is pcapng.
-    pub(super) interfaces: Vec<LinkType>,
+    interfaces: Vec<LinkType>,
 }
 
 impl<'a> Merge<'a> {
@@ -112,14 +112,8 @@ impl<'a> Merge<'a> {
         watch: Option<Watch<'a>>,
     ) -> Self {
         let ties = Ties::new(lanes.len());
-        let head = |(lane, name)| Head {
-            lane,
-            name,
-            slot: 0,
-            next: 0,
-            interfaces: Vec::new(),
-            spare: Vec::new(),
-        };
+        let head =
+            |(lane, name)| Head { lane, name, slot: 0, next: 0, interfaces: Vec::new(), spare: Vec::new() };
         let heads = lanes.into_iter().map(head).collect();
         Self {
             crew,
@@ -147,6 +141,9 @@ impl<'a> Merge<'a> {
         self.heap.sort_unstable();
         let mut next_progress = PROGRESS;
         while let Some((_, lane)) = self.heap.first().copied() {
+            if self.sink.is_closed() {
+                break;
+            }
             let key = self.drain(lane)?;
             match key {
                 Some(key) => self.heap[0] = (key, lane),
@@ -198,7 +195,7 @@ impl<'a> Merge<'a> {
                 }
                 self.progress.bytes += u64::from(entry.len());
                 if let Some(watch) = &mut self.watch {
-                    watch(lane, *entry, piece.record(*entry));
+                    watch(lane, *entry, piece.record(*entry), &self.interfaces);
                 }
                 taken += 1;
                 if !self.sink.take(Stretch { slot, at: entry.at, end: entry.end() }) {

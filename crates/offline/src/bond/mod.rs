@@ -12,8 +12,10 @@
 //! Memory does not grow with the length of an input; it is shared between the inputs, so that it does not grow with
 //! their number either. Never looks at a clock, never makes a system call other than on files.
 
+pub mod causal;
 mod crew;
 mod intake;
+mod look;
 mod merge;
 mod order;
 mod piece;
@@ -25,12 +27,13 @@ mod unpack;
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use plan::Refusal;
+use plan::units::ShownTime;
 use wire::LinkType;
-use wire::capture::{Reader, Timestamp};
+use wire::capture::Timestamp;
 
 pub use refuse::refusals;
 pub use report::{InputReport, Merged, OutputReport, Report};
@@ -38,11 +41,13 @@ pub(crate) use unpack::unpack;
 
 use crate::input::{Source, is_standard};
 use crate::output::Target;
+use causal::Findings;
 use crew::{Crew, Lane};
 use intake::{Failure, Intake, Opened, Plan};
+use look::Seen;
 use merge::{Merge, Ties};
 use piece::Entry;
-use records::{Correction, Nature, Shape};
+use records::{Correction, Nature, Shape, nanoseconds};
 use sink::Sink;
 
 /// The most captures that are bonded at once: each of them is an open file.
@@ -158,21 +163,56 @@ pub fn bond(
     if !refused.is_empty() {
         return Err(BondError::Refused(refused));
     }
-    let halves = inputs.into_iter().map(Half::open).collect::<Result<Vec<_>, _>>()?;
-    let pcapng = matches!(&output, Some(Target::File(path)) if path.extension().is_some_and(|end| end == "pcapng"));
+    let halves = open(inputs)?;
+    let clocks = Clocks::new(&halves, options)?;
+    let pcapng =
+        matches!(&output, Some(Target::File(path)) if path.extension().is_some_and(|end| end == "pcapng"));
     let shape = shape(&halves, pcapng || output.is_none())?;
+    // Causal order never puts frames of one half in another order.
+    let window_ns = if options.causal == Causal::Off { options.window_ns } else { 0 };
+    let bonding = Bonding { plan: plan(halves.len(), window_ns), shape };
+    let before = clocks.before(&halves, &bonding, options, &mut progress)?;
     let (name, write) = match output {
         Some(target) => create(target).map(|(name, write)| (name, Some(write)))?,
         None => (String::new(), None),
     };
     let written = write.is_some();
     let mut sink = Sink::new(name, write, shape);
-    let mut seen = Seen::new(halves.len(), shape, options.stats);
-    let plan = plan(halves.len(), options.window_ns);
-    let correction = |index: usize| shift(options, index);
-    let done = run(halves, plan, shape, &correction, &mut sink, &mut seen, &mut progress)?;
+    let mut seen = (options.stats || options.causal != Causal::Off).then(|| Seen::new(shape, options.stats));
+    let correction = |half: usize| clocks.correction(half);
+    let done = bonding.run(halves, &correction, &mut sink, seen.as_mut(), &mut progress)?;
     sink.finish()?;
-    Ok(report(done, options, &seen, written.then_some((&sink, shape))))
+    let mut report = report(done, &clocks, written.then_some((&sink, shape)));
+    report.detailed = options.stats;
+    if let Some(seen) = seen {
+        report.merged.duplicates = seen.duplicates();
+        report.merged.inversions_after = Some(seen.inversions());
+        let unchanged = options.causal != Causal::Off && clocks.are_as_they_were();
+        report.merged.inversions_before = before.or(unchanged.then(|| seen.inversions()));
+    }
+    report.notes = notes(&report, window_ns, bonding.plan);
+    report.causal = clocks.findings;
+    Ok(report)
+}
+
+/// What to know of a bond.
+fn notes(report: &Report, window_ns: u64, plan: Plan) -> Vec<String> {
+    let late: u64 = report.inputs.iter().map(|input| input.late).sum();
+    let mut notes = Vec::new();
+    if late > 0 && window_ns == 0 {
+        notes.push(format!(
+            "{late} frames lie before others of their own capture in time, and keep their place"
+        ));
+    } else if late > 0 {
+        let reach = plan.lookahead.saturating_mul(records::count(plan.piece));
+        notes.push(format!(
+            "{late} frames came later than the window ({}, and {} KiB of a capture) reaches: they went out at once, and \
+             the bond is not in order there",
+            ShownTime(window_ns),
+            reach >> 10
+        ));
+    }
+    notes
 }
 
 /// An input that has been opened.
@@ -189,6 +229,15 @@ impl Half {
         let read = source.open().map_err(|error| BondError::Input(name.clone(), error))?;
         Ok(Self { name, again, opened: Opened::new(read) })
     }
+
+    /// Opens it once more, where it can be.
+    fn again(&self) -> Option<Result<Self, BondError>> {
+        self.again.clone().map(|path| Self::open(Source::File(path)))
+    }
+}
+
+fn open(inputs: Vec<Source>) -> Result<Vec<Half>, BondError> {
+    inputs.into_iter().map(Half::open).collect()
 }
 
 /// How much is kept in memory of each of so many inputs.
@@ -218,7 +267,7 @@ fn shape(halves: &[Half], pcapng: bool) -> Result<Shape, BondError> {
         let mut nature = half.opened.nature.clone();
         match &half.again {
             Some(path) if nature.pcapng => {
-                nature = scan(path).map_err(|error| BondError::Input(half.name.clone(), error))?;
+                nature = look::scan(path).map_err(|error| BondError::Input(half.name.clone(), error))?;
             }
             // What such a stream will say later is not known: nanoseconds lose nothing.
             None if nature.pcapng => nature.nanoseconds = true,
@@ -235,42 +284,12 @@ fn shape(halves: &[Half], pcapng: bool) -> Result<Shape, BondError> {
     }
 }
 
-/// Reads a capture to its end, or to where it breaks.
-fn scan(path: &PathBuf) -> io::Result<Nature> {
-    let mut read = unpack(Box::new(File::open(path)?))?;
-    let (mut nature, mut reader) = (Nature::default(), Reader::new());
-    let (mut octets, mut rest) = (vec![0; PIECE_MAX], 0..0);
-    loop {
-        let mut input = octets.get(rest.clone()).unwrap_or_default();
-        let next = reader.next(&mut input);
-        let link_type = next.as_ref().ok().copied().flatten().map(|packet| packet.frame.link_type);
-        let (left, more) = (input.len(), matches!(next, Ok(None)));
-        rest.start = rest.end - left;
-        nature.see(&reader, link_type);
-        if next.is_err() {
-            return Ok(nature);
-        }
-        if more {
-            octets.copy_within(rest.clone(), 0);
-            rest = 0..left;
-            if rest.end == octets.len() {
-                octets.resize(rest.end * 2, 0);
-            }
-            match read.read(octets.get_mut(rest.end..).unwrap_or_default()) {
-                Ok(0) => return Ok(nature),
-                Ok(len) => rest.end += len,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // The bond comes to the same place, and says so.
-                Err(_) => return Ok(nature),
-            }
-        }
-    }
-}
-
 /// Opens the output, and gives its name.
 fn create(target: Target) -> Result<(String, Box<dyn Write + Send>), BondError> {
     match target {
-        Target::File(path) if is_standard(&path) => Ok(("standard output".to_owned(), Box::new(io::stdout()))),
+        Target::File(path) if is_standard(&path) => {
+            Ok(("standard output".to_owned(), Box::new(io::stdout())))
+        }
         Target::File(path) => {
             let name = path.display().to_string();
             match File::create(&path) {
@@ -282,28 +301,82 @@ fn create(target: Target) -> Result<(String, Box<dyn Write + Send>), BondError> 
     }
 }
 
-/// What is added to an input's times, as a correction.
-fn shift(options: &Options, index: usize) -> Option<Correction> {
-    let offset = offset(options, index);
-    (offset != 0).then(|| -> Correction { Box::new(move |time| time.saturating_add(offset)) })
+/// How the clocks of the inputs are put right.
+struct Clocks {
+    /// By input: what is added to its times, in nanoseconds, because the user says so.
+    offsets: Vec<i64>,
+    /// By input: what is done to its times because the conversations say so.
+    corrections: Vec<causal::Correction>,
+    findings: Option<Findings>,
 }
 
-fn offset(options: &Options, index: usize) -> i64 {
-    let offsets = options.offsets.iter().filter(|(of, _)| *of == index);
-    offsets.fold(0, |sum, (_, offset)| sum.saturating_add(*offset))
-}
-
-/// What is found by looking at frames.
-struct Seen {
-    on: bool,
-}
-
-impl Seen {
-    fn new(_inputs: usize, _shape: Shape, on: bool) -> Self {
-        Self { on }
+impl Clocks {
+    fn new(halves: &[Half], options: &Options) -> Result<Self, BondError> {
+        let mut offsets = vec![0i64; halves.len()];
+        for (half, offset) in &options.offsets {
+            if let Some(sum) = offsets.get_mut(*half) {
+                *sum = sum.saturating_add(*offset);
+            }
+        }
+        let corrections = vec![causal::Correction::NONE; halves.len()];
+        let mut clocks = Self { offsets, corrections, findings: None };
+        // Only files are asked for causal order: the rest has been refused.
+        let files: Vec<&Path> = halves.iter().filter_map(|half| half.again.as_deref()).collect();
+        if options.causal == Causal::Off || files.len() != halves.len() {
+            return Ok(clocks);
+        }
+        let findings = look::observe(&files, &|half| clocks.correction(half)).map_err(|(half, error)| {
+            BondError::Input(halves.get(half).map(|half| half.name.clone()).unwrap_or_default(), error)
+        })?;
+        for (half, correction) in clocks.corrections.iter_mut().enumerate() {
+            // What the user says of a clock goes before what the conversations say.
+            if options.offsets.iter().all(|(of, _)| *of != half) {
+                *correction = match options.causal {
+                    Causal::Force => findings.forced(half),
+                    Causal::On | Causal::Off => findings.correction(half),
+                };
+            }
+        }
+        clocks.findings = Some(findings);
+        Ok(clocks)
     }
 
-    fn record(&mut self, _lane: usize, _entry: Entry, _record: &[u8]) {}
+    fn are_as_they_were(&self) -> bool {
+        self.offsets.iter().all(|offset| *offset == 0)
+            && self.corrections.iter().all(causal::Correction::is_none)
+    }
+
+    fn correction(&self, half: usize) -> Option<Correction> {
+        let offset = self.offsets.get(half).copied().unwrap_or_default();
+        let causal = self.corrections.get(half).copied().unwrap_or(causal::Correction::NONE);
+        match (offset, causal.is_none()) {
+            (0, true) => None,
+            (_, true) => Some(Box::new(move |time| time.saturating_add(offset))),
+            _ => Some(Box::new(move |time| {
+                nanoseconds(causal.apply(Timestamp(i128::from(time.saturating_add(offset)))))
+            })),
+        }
+    }
+
+    /// Inversions with the times as they were read, where these are changed, frames are looked at, and all inputs can
+    /// be read twice.
+    fn before(
+        &self,
+        halves: &[Half],
+        bonding: &Bonding,
+        options: &Options,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Result<Option<u64>, BondError> {
+        if self.are_as_they_were() || !(options.stats || options.causal != Causal::Off) {
+            return Ok(None);
+        }
+        let again: Option<Result<Vec<Half>, BondError>> = halves.iter().map(Half::again).collect();
+        let Some(again) = again else { return Ok(None) };
+        let mut seen = Seen::new(bonding.shape, false);
+        let mut nowhere = Sink::new(String::new(), None, bonding.shape);
+        bonding.run(again?, &|_| None, &mut nowhere, Some(&mut seen), progress)?;
+        Ok(Some(seen.inversions()))
+    }
 }
 
 /// What a merge leaves behind.
@@ -314,43 +387,59 @@ struct Done {
     progress: Progress,
 }
 
-/// Merges all inputs into the sink.
-fn run(
-    halves: Vec<Half>,
+/// How inputs are read and written.
+#[derive(Clone, Copy)]
+struct Bonding {
     plan: Plan,
     shape: Shape,
-    correction: &dyn Fn(usize) -> Option<Correction>,
-    sink: &mut Sink,
-    seen: &mut Seen,
-    progress: &mut dyn FnMut(&Progress),
-) -> Result<Done, BondError> {
-    let files = halves.iter().filter(|half| half.again.is_some()).count();
-    std::thread::scope(|scope| {
-        let crew = Crew::new(scope, files);
-        let mut names = Vec::new();
-        let mut lanes = Vec::new();
-        for (index, half) in halves.into_iter().enumerate() {
-            let stream = half.again.is_none();
-            let intake = Intake::new(half.opened, plan, stream, shape, correction(index));
-            let lane = if stream { Lane::Here(Box::new(intake)) } else { Lane::ahead(intake, &crew) };
-            names.push(half.name.clone());
-            lanes.push((lane, half.name));
-        }
-        let on = seen.on;
-        let mut look = |lane: usize, entry: Entry, record: &[u8]| seen.record(lane, entry, record);
-        let watch: Option<merge::Watch<'_>> = if on { Some(&mut look) } else { None };
-        let mut merge = Merge::new(&crew, shape, lanes, sink, watch);
-        merge.run(progress)?;
-        let (lanes, ties, done) = merge.into_lanes();
-        let intakes: Vec<Option<Box<Intake>>> = lanes.into_iter().map(Lane::into_intake).collect();
-        match names.iter().zip(&intakes).find(|(_, intake)| intake.as_ref().is_some_and(|it| it.is_mixed())) {
-            Some(_) => Err(BondError::Mixed(sink.name().to_owned())),
-            None => Ok(Done { names, intakes, ties, progress: done }),
-        }
-    })
 }
 
-fn report(done: Done, options: &Options, _seen: &Seen, output: Option<(&Sink, Shape)>) -> Report {
+impl Bonding {
+    /// Merges all inputs into the sink.
+    fn run(
+        self,
+        halves: Vec<Half>,
+        correction: &dyn Fn(usize) -> Option<Correction>,
+        sink: &mut Sink,
+        seen: Option<&mut Seen>,
+        progress: &mut dyn FnMut(&Progress),
+    ) -> Result<Done, BondError> {
+        let Self { plan, shape } = self;
+        let files = halves.iter().filter(|half| half.again.is_some()).count();
+        std::thread::scope(|scope| {
+            let crew = Crew::new(scope, files);
+            let mut names = Vec::new();
+            let mut lanes = Vec::new();
+            for (index, half) in halves.into_iter().enumerate() {
+                let stream = half.again.is_none();
+                let intake = Intake::new(half.opened, plan, stream, shape, correction(index));
+                let lane = if stream { Lane::Here(Box::new(intake)) } else { Lane::ahead(intake, &crew) };
+                names.push(half.name.clone());
+                lanes.push((lane, half.name));
+            }
+            let mut look = seen.map(|seen| {
+                move |lane: usize, entry: Entry, record: &[u8], interfaces: &[LinkType]| {
+                    seen.record(lane, entry, record, interfaces);
+                }
+            });
+            let watch: Option<merge::Watch<'_>> = look.as_mut().map(|look| -> merge::Watch<'_> { look });
+            let mut merge = Merge::new(&crew, shape, lanes, sink, watch);
+            merge.run(progress)?;
+            let (lanes, ties, done) = merge.into_lanes();
+            let intakes: Vec<Option<Box<Intake>>> = lanes.into_iter().map(Lane::into_intake).collect();
+            match names
+                .iter()
+                .zip(&intakes)
+                .find(|(_, intake)| intake.as_ref().is_some_and(|it| it.is_mixed()))
+            {
+                Some(_) => Err(BondError::Mixed(sink.name().to_owned())),
+                None => Ok(Done { names, intakes, ties, progress: done }),
+            }
+        })
+    }
+}
+
+fn report(done: Done, clocks: &Clocks, output: Option<(&Sink, Shape)>) -> Report {
     let time = |ns: i64| Timestamp(i128::from(ns)).to_string();
     let mut inputs = Vec::new();
     let (mut bytes, mut late) = (0, 0);
@@ -366,7 +455,7 @@ fn report(done: Done, options: &Options, _seen: &Seen, output: Option<(&Sink, Sh
             bytes: account.bytes,
             first: (account.frames > 0).then(|| time(account.first)),
             last: (account.frames > 0).then(|| time(account.last)),
-            offset_ns: offset(options, index),
+            offset_ns: clocks.offsets.get(index).copied().unwrap_or_default(),
             out_of_order: account.out_of_order,
             late: account.late,
             ties: done.ties.by_input.get(index).copied().unwrap_or_default(),
@@ -398,7 +487,7 @@ fn report(done: Done, options: &Options, _seen: &Seen, output: Option<(&Sink, Sh
         bytes: sink.written(),
         closed: sink.is_closed(),
     });
-    Report { inputs, merged, output, notes: Vec::new(), detailed: options.stats }
+    Report { inputs, merged, output, causal: None, notes: Vec::new(), detailed: false }
 }
 
 /// How far an input was read, and what broke there.
@@ -408,7 +497,10 @@ fn said(failure: &Failure, intake: &Intake) -> String {
         Failure::Io(offset, error) => {
             let account = intake.account();
             let noun = if account.frames == 1 { "packet" } else { "packets" };
-            format!("{} {noun} ({} bytes) read, then at offset {offset}: {error}", account.frames, account.bytes)
+            format!(
+                "{} {noun} ({} bytes) read, then at offset {offset}: {error}",
+                account.frames, account.bytes
+            )
         }
     }
 }

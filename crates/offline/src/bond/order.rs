@@ -107,11 +107,7 @@ impl Order {
 
     /// Moves the frames that belong into earlier pieces there. These lie in order, and `octets` are those of the
     /// present piece.
-    pub(super) fn distribute<'a>(
-        &mut self,
-        octets: &[u8],
-        earlier: impl Iterator<Item = &'a mut Piece>,
-    ) {
+    pub(super) fn distribute<'a>(&mut self, octets: &[u8], earlier: impl Iterator<Item = &'a mut Piece>) {
         if self.displaced.is_empty() {
             return;
         }

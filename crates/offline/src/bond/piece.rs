@@ -73,7 +73,8 @@ impl Piece {
     /// The octets from `at` to `end`.
     #[inline]
     pub(super) fn stretch(&self, at: u32, end: u32) -> &[u8] {
-        let (at, end) = (usize::try_from(at).unwrap_or(usize::MAX), usize::try_from(end).unwrap_or(usize::MAX));
+        let (at, end) =
+            (usize::try_from(at).unwrap_or(usize::MAX), usize::try_from(end).unwrap_or(usize::MAX));
         self.octets.get(at..end).unwrap_or_default()
     }
 

@@ -62,7 +62,10 @@ fn unreadable(source: &Source) -> Option<Refusal> {
         Err(error) => error,
     };
     let what = format!("{}: cannot be opened: {error}", path.display());
-    Some(Refusal::new(what, "name a pcap or pcapng file that can be read, packed with gzip or zstd or not, or `-`"))
+    Some(Refusal::new(
+        what,
+        "name a pcap or pcapng file that can be read, packed with gzip or zstd or not, or `-`",
+    ))
 }
 
 /// Where the output would destroy an input. Only regular files can be destroyed.

@@ -5,6 +5,8 @@ use std::fmt;
 use plan::ledger::Table;
 use serde::Serialize;
 
+use super::causal::Findings;
+
 /// What a bond did.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -14,6 +16,8 @@ pub struct Report {
     pub merged: Merged,
     /// Where it was written; nothing where it was not.
     pub output: Option<OutputReport>,
+    /// What the conversations say of the clocks, where they were asked.
+    pub causal: Option<Findings>,
     /// What the user should know.
     pub notes: Vec<String>,
     /// Whether the table shows all there is.
@@ -134,6 +138,9 @@ impl fmt::Display for Report {
             let unit = if *nanoseconds { "nanoseconds" } else { "microseconds" };
             write!(f, "written {file}: {format} with {unit}, {bytes} bytes")?;
             writeln!(f, "{}", if *closed { "; its reader hung up, and nothing more was read" } else { "" })?;
+        }
+        if let Some(findings) = &self.causal {
+            write!(f, "{findings}")?;
         }
         for note in &self.notes {
             writeln!(f, "note: {note}")?;
