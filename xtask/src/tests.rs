@@ -84,5 +84,6 @@ pub fn bless() -> Outcome {
     run_command(cargo(&["test", "--package", "rules", "--test", "pf", "--locked"]).env(BLESS, "1"))?;
     run_command(cargo(&["test", "--package", "rules", "--test", "expr", "--locked"]).env(BLESS, "1"))?;
     run_command(cargo(&["test", "--package", "bpf", "--test", "listing", "--locked"]).env(BLESS, "1"))?;
+    run_command(cargo(&["test", "--package", "offline", "--lib", "--locked", "golden"]).env(BLESS, "1"))?;
     run_command(cargo(&["test", "--package", "tapwright", "--test", "cli", "--locked"]).env(BLESS, "1"))
 }

@@ -1,4 +1,4 @@
-//! How long frames waited: counts in buckets whose width is a fixed part of their value, so that memory is bounded and
+//! How long frames took: counts in buckets whose width is a fixed part of their value, so that memory is bounded and
 //! every percentile has the same relative error.
 //!
 //! ```text
@@ -83,7 +83,7 @@ impl Histogram {
         })
     }
 
-    /// Points of the distribution: a value, and the part of all frames that waited no longer; in order of value.
+    /// Points of the distribution: a value, and the part of all frames that took no longer; in order of value.
     #[allow(clippy::cast_precision_loss, reason = "a part of a whole, for a picture")]
     pub(super) fn curve(&self) -> Vec<(u64, f64)> {
         let mut below = 0;

@@ -23,6 +23,8 @@
 //! assert_eq!(measured.report.total.dropped.frames, 1);
 //! println!("{}", measured.report);
 //! ```
+//!
+//! What a load alone asks of a port, before there is any: [`of_load`].
 
 mod cure;
 mod histogram;
@@ -44,7 +46,7 @@ pub use report::{Burst, Cure, Delay, Load, Losses, Measures, PortReport, Queue, 
 use series::SeriesMeter;
 pub use series::{Series, SideSeries};
 pub use show::Reports;
-use windows::{Windows, bits_a_second};
+use windows::{PEAK_NS, SHORT_NS, Windows, bits_a_second};
 
 /// What a meter is to look at.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -83,7 +85,7 @@ pub struct PortMeter {
     from_ns: Option<u64>,
     until_ns: u64,
     sides: Vec<Side>,
-    all: Windows,
+    all: Windows<3>,
     depth: Depth,
     waiting: u64,
     shadows: Option<Shadows>,
@@ -103,11 +105,11 @@ struct Side {
     lost_ns: Option<(u64, u64)>,
     depth: Depth,
     delays: Histogram,
-    windows: Windows,
+    windows: Windows<1>,
 }
 
 impl Side {
-    fn new(rate_bits: Option<u64>) -> Self {
+    fn new() -> Self {
         Self {
             offered: Count::default(),
             wire_bytes: 0,
@@ -117,7 +119,7 @@ impl Side {
             lost_ns: None,
             depth: Depth::default(),
             delays: Histogram::default(),
-            windows: Windows::new(rate_bits),
+            windows: Windows::new(PEAK_NS, None),
         }
     }
 }
@@ -128,10 +130,10 @@ impl PortMeter {
         if spec.sides.is_empty() {
             spec.sides.push(String::new());
         }
-        let sides: Vec<Side> = spec.sides.iter().map(|_| Side::new(spec.rate_bits)).collect();
+        let sides: Vec<Side> = spec.sides.iter().map(|_| Side::new()).collect();
         let rate = spec.rate_bits.filter(|_| spec.cure);
         let shadows = rate.and_then(|rate| Shadows::new(sides.len(), rate, spec.buffer_bytes));
-        let all = Windows::new(spec.rate_bits);
+        let all = Windows::new(SHORT_NS, spec.rate_bits);
         let depth = Depth::default();
         Self { spec, from_ns: None, until_ns: 0, sides, all, depth, waiting: 0, shadows, series: None }
     }
@@ -189,7 +191,7 @@ impl PortMeter {
         }
     }
 
-    /// A frame that was offered at `arrived_ns` leaves: it waited until its transmission begins at `departed_ns`.
+    /// A frame that was offered at `arrived_ns` has left: its last bit at `departed_ns`.
     #[inline]
     pub fn departed(&mut self, arrived_ns: u64, departed_ns: u64, side: u16, frame_bytes: u32) {
         self.sees(departed_ns);
@@ -312,6 +314,32 @@ impl Side {
     }
 }
 
+/// What a load would ask of a port: its rates, its microbursts, and what rate or buffer would lose nothing of it.
+///
+/// Frames are told by when they come (nanoseconds, in order), their side, and their length (octets with tags, without
+/// FCS). No port is simulated: nothing is carried, dropped or waits in the report; compare [`Cure::buffer_bytes`] with
+/// the buffer that there is.
+///
+/// ```
+/// use offline::meter::{Spec, of_load};
+///
+/// // A hundred full frames at once of one side, every 20 ms, for a second.
+/// let frames = (0..5000).map(|number| (number / 100 * 20_000_000, 0, 1514));
+/// let spec = Spec { rate_bits: Some(100_000_000), buffer_bytes: Some(64 << 10), cure: true, ..Spec::default() };
+/// let report = of_load(spec, frames);
+/// let cure = report.cure.expect("the port has a rate");
+/// assert_eq!(cure.buffer_bytes, 100 * 1514);
+/// assert!(cure.lasting, "61 Mbit/s on average");
+/// ```
+pub fn of_load(spec: Spec, frames: impl IntoIterator<Item = (u64, u16, u32)>) -> PortReport {
+    let framing = spec.framing;
+    let mut meter = PortMeter::new(spec);
+    for (at_ns, side, frame_bytes) in frames {
+        meter.offered(at_ns, side, frame_bytes, framing.wire_bytes(frame_bytes));
+    }
+    meter.finish(0).report
+}
+
 impl Losses {
     /// Sets the percentage.
     #[allow(clippy::cast_precision_loss, reason = "a percentage")]
@@ -336,3 +364,6 @@ impl Measures {
         self.dropped.of(self.offered.frames);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,7 +52,7 @@ pub struct Measures {
     pub dropped: Losses,
     /// What waited.
     pub queue: Queue,
-    /// How long what left had waited; `None`: nothing left.
+    /// How long frames took that left, from their arrival to their last bit; `None`: nothing left.
     pub delay: Option<Delay>,
 }
 
@@ -99,10 +99,10 @@ pub struct Queue {
     pub waiting_ns: u64,
 }
 
-/// From the arrival of a frame until its transmission began, nanoseconds.
+/// From the arrival of a frame until its last bit had left, nanoseconds.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Delay {
-    /// Half of the frames waited no longer.
+    /// Half of the frames took no longer.
     pub p50_ns: u64,
     /// Nine in ten.
     pub p90_ns: u64,
@@ -128,9 +128,10 @@ pub struct Burst {
     pub peak_bits: u64,
     /// When that window began, for the first time.
     pub peak_at_ns: Option<u64>,
-    /// How many times the rate rose above the port's; `None` without a rate.
+    /// How many times the rate rose above the port's; `None` without a rate, and where the window has no room for four
+    /// full frames at that rate (less than 492 Mbit/s for 100 us): a frame alone would be a burst.
     pub exceeded: Option<u64>,
-    /// For how long windows were above the port's rate (time in which they ended); `None` without a rate.
+    /// For how long windows were above the port's rate (time in which they ended); `None` as above.
     pub exceeded_ns: Option<u64>,
 }
 

@@ -40,17 +40,18 @@ pub struct SideSeries {
 }
 
 impl SideSeries {
-    /// Adds another side to this one. What waited at most is added too, though it may not have been at once.
+    /// Adds another side to this one; of what waited the deeper stays, for each has its own buffer.
     pub(super) fn join(&mut self, other: &Self) {
         let pairs = [
             (&mut self.offered, &other.offered),
             (&mut self.carried, &other.carried),
             (&mut self.dropped, &other.dropped),
-            (&mut self.deepest, &other.deepest),
         ];
         for (to, from) in pairs {
             to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
         }
+        let deepest = self.deepest.iter_mut().zip(&other.deepest);
+        deepest.for_each(|(to, from)| *to = (*to).max(*from));
     }
 
     fn halve(&mut self) {

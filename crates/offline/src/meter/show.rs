@@ -161,7 +161,10 @@ fn bursts(ports: &[&PortReport]) -> Table {
                 burst
                     .peak_at_ns
                     .map_or(String::new(), |at| Time(at.saturating_sub(port.from_ns)).to_string()),
-                burst.exceeded.map_or(String::new(), |times| format!("{times} times")),
+                burst.exceeded.map_or(String::new(), |times| match times {
+                    1 => "once".to_owned(),
+                    times => format!("{times} times"),
+                }),
                 burst.exceeded_ns.map_or(String::new(), |ns| Time(ns).to_string()),
             ]);
         }
@@ -173,13 +176,23 @@ fn bursts(ports: &[&PortReport]) -> Table {
 fn cure(port: &PortReport) -> Option<String> {
     let Cure { rate_bits, buffer_bytes, lasting, .. } = port.cure?;
     let name = &port.name;
-    let mut text = format!("{name}: nothing would be lost");
-    match (rate_bits, port.buffer_bytes) {
-        (Some(rate), Some(_)) => text += &format!(" at {} with this buffer", Rate(rate)),
-        (Some(rate), None) => text += &format!(" at {}", Rate(rate)),
-        (None, _) => text += " at no rate with this buffer",
-    }
-    text += &format!(", or with {} a side at this rate\n", Bytes(buffer_bytes));
+    let lossless = port.total.dropped.frames == 0;
+    let rate = rate_bits.map(|rate| Rate(rate).to_string());
+    let buffer = format!("{} a side at this rate", Bytes(buffer_bytes));
+    let mut text = match (lossless, rate, port.buffer_bytes) {
+        (true, Some(rate), _) if buffer_bytes == 0 => {
+            format!("{name}: nothing ever waited; {rate} with this buffer would be enough\n")
+        }
+        (true, Some(rate), _) => format!("{name}: {rate} with this buffer would be enough, and {buffer}\n"),
+        (true, None, _) => format!("{name}: {buffer} would be enough\n"),
+        (false, Some(rate), _) => {
+            format!("{name}: nothing would be lost at {rate} with this buffer, or with {buffer}\n")
+        }
+        (false, None, Some(_)) => {
+            format!("{name}: nothing would be lost with {buffer}; no rate is sure to do with this buffer\n")
+        }
+        (false, None, None) => format!("{name}: nothing would be lost with {buffer}\n"),
+    };
     if !lasting {
         text += &format!(
             "{name}: no buffer cures this for good: on average {} arrive, {} leave\n",

@@ -14,7 +14,7 @@ use super::octets_a_ns;
 use super::recent::Recent;
 
 /// How far the rates are apart.
-pub(super) const STEP_PERCENT: f64 = 2.0;
+pub(super) const STEP_PERCENT: f64 = 2.5;
 /// A batch is at most this part of the buffer.
 const BATCH_PART: u64 = 128;
 /// A backlog below this is none: rounding.
@@ -57,7 +57,7 @@ impl Batch {
 
 /// All rates that are tried, bits a second.
 fn rates() -> impl Iterator<Item = u64> {
-    let next = |rate: &u64| (*rate < RATE_MAX).then(|| (rate + rate / 50).min(RATE_MAX));
+    let next = |rate: &u64| (*rate < RATE_MAX).then(|| (rate + rate / 40).min(RATE_MAX));
     std::iter::successors(Some(RATE_MIN), next)
 }
 
@@ -103,21 +103,14 @@ impl Bank {
         let span = self.batch.at_ns.saturating_sub(self.last.at_ns) as f64;
         // Those that were empty before the last batch and have not yet served it.
         let total = self.last.total as f64;
-        while self.active < self.rates.len() && self.rates[self.active] * span < total {
-            for (waiting, octets) in self.waiting.iter_mut().zip(&self.last.octets) {
-                waiting[self.active] = *octets;
-            }
-            self.active += 1;
+        let idle = &self.rates[self.active..];
+        let busy = self.active + idle.iter().position(|rate| rate * span >= total).unwrap_or(idle.len());
+        for (waiting, octets) in self.waiting.iter_mut().zip(&self.last.octets) {
+            waiting[self.active..busy].fill(*octets);
         }
-        let busy = self.first..self.active;
+        self.active = busy;
         self.serve(span);
-        while self.active > self.first && self.backlog(self.active - 1) < NONE {
-            self.active -= 1;
-        }
-        for (waiting, octets) in self.waiting.iter_mut().zip(&self.batch.octets) {
-            let busy = busy.start..self.active;
-            waiting[busy].iter_mut().for_each(|waiting| *waiting += octets);
-        }
+        self.active = self.first_idle();
         self.judge();
         std::mem::swap(&mut self.last, &mut self.batch);
         self.batch.octets.fill(0.0);
@@ -141,38 +134,48 @@ impl Bank {
         }
     }
 
-    fn backlog(&self, index: usize) -> f64 {
-        self.waiting.iter().map(|waiting| waiting[index]).sum()
+    /// The slowest fluid that holds nothing but the batch.
+    #[allow(clippy::cast_precision_loss, reason = "octets of a batch are far below 2^53")]
+    fn first_idle(&self) -> usize {
+        let total = self.batch.total as f64 + NONE;
+        let (mut busy, mut idle) = (self.first, self.active);
+        while busy < idle {
+            let middle = usize::midpoint(busy, idle);
+            let waiting: f64 = self.waiting.iter().map(|waiting| waiting[middle]).sum();
+            if waiting > total { busy = middle + 1 } else { idle = middle }
+        }
+        idle
     }
 
-    /// Serves the fluids in which something waits.
+    /// Serves the fluids in which something waits for so long, and adds the batch to them.
     fn serve(&mut self, span: f64) {
         let busy = self.first..self.active;
         let rates = &self.rates[busy.clone()];
-        match self.waiting.as_mut_slice() {
-            [only] => {
+        match (self.waiting.as_mut_slice(), self.batch.octets.as_slice()) {
+            ([only], [more]) => {
                 for (waiting, rate) in only[busy].iter_mut().zip(rates) {
-                    *waiting = (*waiting - rate * span).max(0.0);
+                    *waiting = (*waiting - rate * span).max(0.0) + more;
                 }
             }
-            [one, other] => {
+            ([one, other], [more_one, more_other]) => {
                 let pairs = one[busy.clone()].iter_mut().zip(&mut other[busy]);
                 for ((one, other), rate) in pairs.zip(rates) {
                     let octets = rate * span;
                     let half = octets * 0.5;
                     let of_one = half.max(octets - *other);
                     let of_other = half.max(octets - *one);
-                    *one = (*one - of_one).max(0.0);
-                    *other = (*other - of_other).max(0.0);
+                    *one = (*one - of_one).max(0.0) + more_one;
+                    *other = (*other - of_other).max(0.0) + more_other;
                 }
             }
-            many => {
+            (many, more) => {
                 let mut waiting = [0.0; super::SIDES_MAX];
                 let waiting = &mut waiting[..many.len()];
                 for (index, rate) in busy.zip(rates) {
                     waiting.iter_mut().zip(&*many).for_each(|(to, from)| *to = from[index]);
                     super::backlog::drain(waiting, rate * span);
-                    many.iter_mut().zip(&*waiting).for_each(|(to, from)| to[index] = *from);
+                    let left = waiting.iter().zip(more).map(|(left, more)| left + more);
+                    many.iter_mut().zip(left).for_each(|(to, left)| to[index] = left);
                 }
             }
         }

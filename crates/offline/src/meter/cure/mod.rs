@@ -8,7 +8,7 @@
 //! * **The buffer**: one fluid at the port's rate with buffers without end ([`backlog`]). With buffers as large as the
 //!   deepest backlog the port loses nothing, so it runs exactly as it would without end; with less it must lose
 //!   something when the backlog is deepest.
-//! * **The rate**: fluids at all rates of a series, 2 % apart ([`bank`]). A higher rate never leaves more waiting on
+//! * **The rate**: fluids at all rates of a series, 2.5 % apart ([`bank`]). A higher rate never leaves more waiting on
 //!   any side, so those that would have lost something are always the slowest, and those that are empty the fastest:
 //!   only those in between take any time.
 //!

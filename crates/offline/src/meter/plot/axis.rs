@@ -48,6 +48,23 @@ fn round_step(least: f64) -> f64 {
     steps.into_iter().find(|step| *step >= least * (1.0 - 1e-9)).unwrap_or(10.0 * power)
 }
 
+/// Round values of an axis of logarithms, from the power of ten below `least` to the one above `most`: powers of ten,
+/// and twice and five times as much where that leaves room.
+pub(super) fn decades(least: f64, most: f64) -> Vec<f64> {
+    let powers = |value: f64| value.max(1.0).log10();
+    let (from, to) = (powers(least).floor(), powers(most).ceil());
+    let steps: &[f64] = if to - from <= 4.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    let mut values = Vec::new();
+    let mut power = from;
+    while power <= to && values.len() < 64 {
+        values.extend(
+            steps.iter().map(|step| step * 10f64.powf(power)).filter(|value| value.log10() <= to + 1e-9),
+        );
+        power += 1.0;
+    }
+    values
+}
+
 /// A unit in which the largest value is between 1 and 1000 where there is one: how many of the least unit it is, and its
 /// name.
 pub(super) fn unit(most: f64, units: &[(f64, &'static str)]) -> (f64, &'static str) {
@@ -84,6 +101,13 @@ mod tests {
         );
         assert_eq!(ticks(0.0, 5.0), [0.0; 0]);
         assert_eq!(ticks(f64::NAN, 5.0), [0.0; 0]);
+    }
+
+    #[test]
+    fn decades_have_values_between_where_there_is_room() {
+        let texts = |least, most| decades(least, most).into_iter().map(number).collect::<Vec<_>>();
+        assert_eq!(texts(30.0, 90.0), ["10", "20", "50", "100"]);
+        assert_eq!(texts(1.0, 99_000.0), ["1", "10", "100", "1000", "10000", "100000"]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One figure a port: rate, queue and losses over time, and how long frames waited.
+//! One figure a port: rate, queue and losses over time, and how long frames took.
 //!
 //! An SVG as a string; nothing is written anywhere. Colours are those of Okabe and Ito (2008), which those who are
 //! colour-blind can tell apart, on white in every viewer.
@@ -234,16 +234,9 @@ impl<'a> Figure<'a> {
         let corners = self.steps(&carried, self.bins_a_step(), axis);
         let style = "stroke=\"#222\" stroke-width=\"1.6\" fill=\"none\"";
         self.drawing.path(corners, false, style);
-        self.limit(axis, shown, limit, place);
-    }
-
-    /// The dashed line of what a port can, or a word that it is beyond the panel.
-    fn limit(&mut self, axis: Axis, shown: Option<f64>, limit: Option<f64>, (top, _): (f64, f64)) {
-        if let Some(limit) = shown {
-            let y = axis.place(limit);
-            self.drawing.line((LEFT, y), (RIGHT, y), LIMIT);
-        } else if limit.is_some() {
-            let y = top + 14.0;
+        self.limit(axis, shown);
+        if limit.is_some() && shown.is_none() {
+            let y = place.0 + 14.0;
             self.drawing.text(
                 RIGHT - 6.0,
                 y,
@@ -254,14 +247,21 @@ impl<'a> Figure<'a> {
         }
     }
 
+    /// The dashed line of what a port can.
+    fn limit(&mut self, axis: Axis, limit: Option<f64>) {
+        if let Some(limit) = limit {
+            let y = axis.place(limit);
+            self.drawing.line((LEFT, y), (RIGHT, y), LIMIT);
+        }
+    }
+
     fn queues(&mut self, place: (f64, f64)) {
         let deepest = |curve: &Curve| curve.side.deepest.iter().map(|bytes| *bytes as f64).collect();
         let curves: Vec<(Vec<f64>, &str)> =
             self.curves.iter().map(|curve| (deepest(curve), curve.colour)).collect();
         let most = curves.iter().map(|(values, _)| highest(values)).fold(0.0, f64::max);
         let limit = self.report.buffer_bytes.map(|buffer| buffer as f64);
-        let shown = limit.filter(|limit| *limit <= most * 10.0);
-        let most = most.max(shown.unwrap_or(0.0)).max(1.0) * 1.08;
+        let most = most.max(limit.unwrap_or(0.0)).max(1.0) * 1.08;
         let (scale, name) = unit(most, &SIZES);
         let axis = self.panel(place, most, scale, &format!("waiting ({name})"));
         for (values, colour) in &curves {
@@ -269,7 +269,7 @@ impl<'a> Figure<'a> {
             let corners = self.steps(values, 1, axis);
             self.drawing.path(corners, false, &style);
         }
-        self.limit(axis, shown, limit, place);
+        self.limit(axis, limit);
     }
 
     fn losses(&mut self, place: (f64, f64), lost: bool) {
@@ -319,14 +319,17 @@ impl<'a> Figure<'a> {
         let after = first.saturating_sub(self.series.from_ns);
         let x = self.time.place(after as f64);
         self.drawing.line((x, top), (x, bottom), FIRST_LOSS);
-        let style = format!(" font-size=\"12\" fill=\"{LOSS}\" font-weight=\"bold\"");
+        let style = format!(
+            " font-size=\"12\" fill=\"{LOSS}\" font-weight=\"bold\" \
+             stroke=\"#fff\" stroke-width=\"3\" paint-order=\"stroke\""
+        );
         let text = format!("first loss {}", Time(after));
         let (x, anchor) =
             if x > f64::midpoint(LEFT, RIGHT) { (x - 5.0, Anchor::End) } else { (x + 5.0, Anchor::Start) };
         self.drawing.text(x, top + 14.0, anchor, &style, &text);
     }
 
-    /// How many frames waited how long, over a logarithm.
+    /// How many frames took how long, over a logarithm.
     fn delays(&mut self, place: (f64, f64)) {
         let (top, bottom) = place;
         let points: Vec<(f64, f64)> = self
@@ -336,12 +339,13 @@ impl<'a> Figure<'a> {
             .map(|(ns, part)| ((*ns).max(1) as f64, f64::from(*part) / 1e4))
             .collect();
         let most = points.last().map_or(1.0, |(ns, _)| *ns).max(10.0);
-        let least = points.iter().map(|(ns, _)| *ns).find(|ns| *ns > 1.0).unwrap_or(1.0).min(most / 10.0);
+        // Where the first of 200 frames waits: what is before it is a line on the floor.
+        let first = points.iter().find(|(ns, percent)| *ns > 1.0 && *percent > 0.5);
+        let least = first.map_or(1.0, |(ns, _)| *ns).min(most / 10.0);
         let time = Axis::new(least.log10().floor(), most.log10().ceil(), (LEFT, RIGHT));
         let axis = self.panel(place, 100.0, 1.0, "frames (%)");
-        for power in time.ticks(12.0) {
-            let x = time.place(power);
-            let ns = 10f64.powf(power);
+        for ns in axis::decades(least, most) {
+            let x = time.place(ns.log10());
             let (scale, name) = unit(ns * 1.000_001, &TIMES);
             self.drawing.line((x, bottom), (x, top), "stroke=\"#000\" stroke-opacity=\"0.07\" fill=\"none\"");
             let text = format!("{} {name}", number((ns / scale).round()));
@@ -361,7 +365,7 @@ impl<'a> Figure<'a> {
             &format!("stroke=\"{}\" stroke-width=\"2\" fill=\"none\"", COLOURS[0]),
         );
         self.drawing.path([(LEFT, top), (RIGHT, top), (RIGHT, bottom), (LEFT, bottom)], true, FRAME);
-        let label = "waited no longer than";
+        let label = "took no longer than";
         self.drawing.text(f64::midpoint(LEFT, RIGHT), bottom + 36.0, Anchor::Middle, "", label);
     }
 }

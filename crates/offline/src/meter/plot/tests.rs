@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use super::super::{Measured, PortMeter, Spec};
 use super::*;
 
@@ -42,7 +44,7 @@ fn a_figure_has_titles_units_a_legend_and_escaped_names() {
         ">lost (frames)</text>",
         ">time (s)</text>",
         ">first loss 700 ms</text>",
-        ">waited no longer than</text>",
+        ">took no longer than</text>",
         ">limit of the port</text>",
     ];
     for part in has {
@@ -102,5 +104,8 @@ fn the_golden_figure() {
     meter.departed(500_000, 1_000_000, 0, 1000);
     let measured = meter.finish(2_000_000);
     let text = svg(&measured.report, &measured.series.unwrap());
-    assert_eq!(text, include_str!("golden.svg"));
+    let mut golden = corpus::Golden::from_environment();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/meter/plot");
+    golden.check(&folder.join("golden.svg"), &text);
+    golden.finish();
 }
