@@ -123,11 +123,13 @@ fn backend(plan: &Plan, machine: &Machine) -> Result<Backend, Vec<Refusal>> {
         };
     }
     let of_ebpf = machine.of_ebpf();
-    match of_ebpf.first() {
-        None => Ok(Backend::Ebpf),
-        Some(why) if other.is_none() && of_classic.is_empty() => {
-            Ok(Backend::Classic(format!("eBPF may not be loaded here: {}", why.what)))
-        }
-        Some(_) => Err(of_ebpf),
+    if of_ebpf.is_empty() {
+        return Ok(Backend::Ebpf);
     }
+    if other.is_none() && of_classic.is_empty() {
+        let lacks =
+            if machine.capabilities.machine_owner { "without CAP_BPF" } else { "in a user namespace" };
+        return Ok(Backend::Classic(format!("eBPF may not be loaded {lacks}")));
+    }
+    Err(of_ebpf)
 }

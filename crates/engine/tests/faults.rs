@@ -21,7 +21,7 @@ const EIO: i32 = 5;
 const SIGKILL: i32 = 9;
 
 /// Plans that between them take every step that `up` knows.
-const PLANS: [&str; 4] = [
+const PLANS: [&str; 6] = [
     // tcx, a queue on the monitor port
     r#"
 [ports]
@@ -78,9 +78,41 @@ kind = "distributor"
 link = ["a", "b"]
 rules = "pf.conf"
 "#,
+    // classic filters, a queue on the monitor port
+    r#"
+[ports]
+a = { interface = "a0", attach = "classic" }
+b = "b0"
+ids = { interface = "m0", rate = "100Mbit", buffer = "1MiB" }
+[[device]]
+name = "perimeter"
+kind = "port-aggregator"
+link = ["a", "b"]
+monitors = ["ids"]
+"#,
+    // classic filters, a virtual interface, a watched interface
+    r#"
+[ports]
+a = { interface = "a0", attach = "classic" }
+b = "b0"
+w = "m0"
+s = "s0"
+[[device]]
+name = "both"
+kind = "bond"
+spans = ["a", "b"]
+interface = "ngeth0"
+[[device]]
+name = "host"
+kind = "watch"
+interfaces = ["w"]
+monitors = ["s"]
+"#,
 ];
 /// The plan with rules.
 const STEERED: usize = 3;
+/// The plans of classic filters.
+const CLASSIC: [usize; 2] = [4, 5];
 
 /// Rules for as small a plan as has a hash table, prefixes, counters in rows of their own, and a memory.
 fn rules() -> String {
@@ -481,4 +513,44 @@ fn privileged_down_killed_clsact() {
 #[test]
 fn privileged_down_killed_xdp() {
     down_is_killed_at_every_change("privileged_down_killed_xdp", 2);
+}
+
+#[test]
+fn privileged_up_fails_classic_link() {
+    up_fails_at_every_call(CLASSIC[0]);
+}
+
+#[test]
+fn privileged_up_fails_classic_virtual() {
+    up_fails_at_every_call(CLASSIC[1]);
+}
+
+#[test]
+fn privileged_down_fails_classic_link() {
+    down_fails_at_every_change(CLASSIC[0]);
+}
+
+#[test]
+fn privileged_down_fails_classic_virtual() {
+    down_fails_at_every_change(CLASSIC[1]);
+}
+
+#[test]
+fn privileged_up_killed_classic_link() {
+    up_is_killed_at_every_change("privileged_up_killed_classic_link", CLASSIC[0]);
+}
+
+#[test]
+fn privileged_up_killed_classic_virtual() {
+    up_is_killed_at_every_change("privileged_up_killed_classic_virtual", CLASSIC[1]);
+}
+
+#[test]
+fn privileged_down_killed_classic_link() {
+    down_is_killed_at_every_change("privileged_down_killed_classic_link", CLASSIC[0]);
+}
+
+#[test]
+fn privileged_down_killed_classic_virtual() {
+    down_is_killed_at_every_change("privileged_down_killed_classic_virtual", CLASSIC[1]);
 }

@@ -26,4 +26,5 @@ pub mod scenario;
 pub mod segment;
 pub mod servers;
 pub mod traffic;
+pub mod unprivileged;
 pub mod virtual_ends;

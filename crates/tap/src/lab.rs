@@ -8,6 +8,7 @@ use lab::keep::PREFIX;
 use lab::report::Style;
 use lab::run::Report;
 use lab::scenario::{self, Options, Scenario};
+use lab::unprivileged;
 
 /// The enterprise of the lab in network namespaces: a device at work, and what each sensor saw.
 #[derive(clap::Args, Debug)]
@@ -19,7 +20,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "clean")]
     list: bool,
     /// How programs are attached to the ports that frames enter by.
-    #[arg(long, value_name = "HOW", value_parser = ["tcx", "xdp", "clsact"])]
+    #[arg(long, value_name = "HOW", value_parser = ["tcx", "xdp", "clsact", "classic"])]
     attach: Option<String>,
     /// Complete sets of monitor ports of the regeneration taps.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
@@ -42,6 +43,9 @@ pub struct Args {
     /// Take away an enterprise that was kept.
     #[arg(long)]
     clean: bool,
+    /// Work without privileges, though root could do without: what an ordinary user's lab does by itself.
+    #[arg(long, conflicts_with_all = ["list", "clean", "keep", "serve"])]
+    unprivileged: bool,
 }
 
 /// Exit code 0: the ledger balances and each sensor saw what it should; 1: not so; 2: the lab could not run.
@@ -72,7 +76,21 @@ fn act(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
         return Ok(true);
     }
     let scenario = scenario::find(&args.scenario).ok_or_else(|| unknown(&args.scenario))?;
+    if args.unprivileged || unprivileged::is_needed()? {
+        enter(args)?;
+    }
     show(args, scenario)
+}
+
+/// Goes on in a user namespace. This process has one thread until the lab makes more.
+fn enter(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
+    unprivileged::refuse(args.attach.as_deref())?;
+    if args.keep {
+        return Err("--keep binds names below /run/netns, which only root may\nhelp: run it as root".into());
+    }
+    unprivileged::enter()?;
+    eprintln!("{}", unprivileged::SAID);
+    Ok(())
 }
 
 fn unknown(name: &str) -> String {

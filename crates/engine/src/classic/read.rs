@@ -123,11 +123,10 @@ impl Counts<'_> {
 
     /// What entered at a hook, and what became of it.
     fn of_hook(&self, id: HookId, hook: &Hook, values: &mut BTreeMap<Counter, u64>) {
-        let header = if hook.at.direction == Direction::In { ETHERNET } else { 0 };
-        let (mut frames, mut bytes) = (0, TAG * self.of(Meaning::Tagged(id)).packets);
+        let mut entered = ActStats::default();
         let mut enter = |stats: ActStats| {
-            frames += stats.packets;
-            bytes += stats.bytes + header * stats.packets;
+            entered.packets += stats.packets;
+            entered.bytes += self.bytes(id, stats);
         };
         for (meaning, stats) in &self.stats {
             let counter = match *meaning {
@@ -145,22 +144,64 @@ impl Counts<'_> {
             }
             // Every port is handed every frame: one says how many there were.
             if let Some(port) = ports.last() {
-                enter(self.passed(id, *port, header));
+                enter(self.of(Meaning::Handed(id, *port)));
             }
         }
-        values.insert(Counter::In(id), frames);
-        values.insert(Counter::InBytes(id), bytes);
+        let tags = TAG * self.of(Meaning::Tagged(id)).packets;
+        values.insert(Counter::In(id), entered.packets);
+        values.insert(Counter::InBytes(id), entered.bytes + tags + self.repeated(id, hook, entered.packets));
     }
 
-    /// What was handed to a port, with the bytes that its egress knows better where it saw the same frames.
-    fn passed(&self, id: HookId, port: PortId, header: u64) -> ActStats {
-        let handed = self.of(Meaning::Handed(id, port));
-        let seen = self.of(Meaning::Seen(port, id));
-        let at_egress = seen.bytes.saturating_sub(header * seen.packets);
-        if seen.packets == handed.packets && at_egress > handed.bytes {
-            return ActStats { bytes: at_egress, ..handed };
+    /// The bytes of an action of a hook, with the Ethernet headers.
+    fn bytes(&self, id: HookId, stats: ActStats) -> u64 {
+        match self.plan.hook(id).at.direction {
+            Direction::In => stats.bytes + ETHERNET * stats.packets,
+            Direction::Out => stats.bytes,
         }
-        handed
+    }
+
+    /// Octets of headers that super-frames stand for more than they hold, which ingress does not count: where the
+    /// egress of another port saw all frames of a hook, it knows.
+    fn repeated(&self, id: HookId, hook: &Hook, frames: u64) -> u64 {
+        if hook.at.direction == Direction::Out {
+            return 0;
+        }
+        let targets = self.plan.ports().filter_map(|(port, _)| {
+            let (mut own, mut expected) = (Vec::new(), ActStats::default());
+            for (other, meaning) in self.handed_to(hook.at.port, port) {
+                let stats = self.of(meaning);
+                expected.packets += stats.packets;
+                expected.bytes += self.bytes(other, stats);
+                own.extend((other == id && stats.packets > 0).then_some(stats.packets));
+            }
+            let seen = self.seen_from(hook.at.port, port);
+            // Of some frames, or of frames handed over twice, it cannot be told whose headers are missing.
+            let whole = own == [frames] && seen.packets == expected.packets;
+            whole.then(|| seen.bytes.saturating_sub(expected.bytes))
+        });
+        targets.max().unwrap_or(0)
+    }
+
+    /// Everything that hooks of one port hand to another.
+    fn handed_to(&self, from: PortId, to: PortId) -> impl Iterator<Item = (HookId, Meaning)> + '_ {
+        let hooks = self.plan.hooks().filter(move |(_, hook)| hook.at.port == from);
+        hooks.flat_map(move |(id, hook)| {
+            let copies = (0u16..).zip(&hook.copies);
+            let copies = copies.filter(move |(_, copy)| *self.plan.sink(copy.sink) == Sink::Port(to));
+            let copies = copies.map(move |(index, _)| (id, Meaning::Copied(id, CopyIndex(index))));
+            let passes = matches!(&hook.pass, Pass::To(ports) if ports.contains(&to));
+            copies.chain(passes.then_some((id, Meaning::Handed(id, to))))
+        })
+    }
+
+    /// What the egress of a port saw of frames that came by another.
+    fn seen_from(&self, from: PortId, to: PortId) -> ActStats {
+        let from = |hook: HookId| self.plan.hook(hook).at.port == from;
+        let seen = self.stats.iter().find(|(meaning, _)| match meaning {
+            Meaning::Seen(port, hook) => *port == to && from(*hook),
+            _ => false,
+        });
+        seen.map(|(_, stats)| *stats).unwrap_or_default()
     }
 
     /// What copies to a port were asked for and how many of them never came to its egress. `mirred` counts those that
