@@ -95,6 +95,7 @@ impl fmt::Display for Report {
         }
         if !self.hubs.is_empty() {
             hubs(&self.hubs).print(f)?;
+            self.hubs.iter().try_for_each(|hub| writeln!(f, "{hub}"))?;
             f.write_str("\n")?;
         }
         self.ledger.fmt(f)

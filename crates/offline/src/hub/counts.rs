@@ -1,5 +1,8 @@
 //! What a hub counts: of all ports together, and of each.
 
+use std::fmt;
+
+use plan::units::ShownRate;
 use serde::Serialize;
 
 use super::ATTEMPTS_MAX;
@@ -40,6 +43,8 @@ pub struct PortCounts {
     pub delivered_bytes: u64,
     /// Delivered frames by how often they were tried: index 0 is once.
     pub attempts: [u64; ATTEMPTS_MAX],
+    /// The longest that a delivered frame took, from when it came until all others had it, nanoseconds.
+    pub longest_ns: u64,
     /// Frames that had to wait for a carrier before they were tried first.
     pub deferred: u64,
     /// Frames that the queue had no room for.
@@ -78,8 +83,34 @@ impl HubCounts {
     }
 
     /// The share of time in which the wire carried frames that arrived, their preambles and gaps included; 0 to 1.
-    #[expect(clippy::cast_precision_loss, reason = "a share for people; 53 bits of nanoseconds are 104 days")]
     pub fn utilisation(&self) -> f64 {
-        if self.elapsed_ns == 0 { 0.0 } else { self.busy_ns as f64 / self.elapsed_ns as f64 }
+        self.share(self.busy_ns)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a share for people; 53 bits of nanoseconds are 104 days")]
+    fn share(&self, ns: u64) -> f64 {
+        if self.elapsed_ns == 0 { 0.0 } else { ns as f64 / self.elapsed_ns as f64 }
+    }
+}
+
+/// One line: how the wire was used.
+impl fmt::Display for HubCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let longest = self.ports.iter().map(|port| port.longest_ns).max().unwrap_or(0);
+        let percent = |share: f64| share * 100.0;
+        write!(
+            f,
+            "{}: {}, half duplex: {:.1} % of the time in frames that arrived, {:.1} % in {} that collided; \
+             {} of {} frames lost; the longest took {}.{:03} ms",
+            self.name,
+            ShownRate(self.speed_bits),
+            percent(self.utilisation()),
+            percent(self.share(self.wasted_ns)),
+            self.collisions,
+            self.lost(),
+            self.offered(),
+            longest / 1_000_000,
+            longest / 1000 % 1000,
+        )
     }
 }

@@ -91,6 +91,7 @@ impl Pace {
 struct Waiting<T> {
     token: T,
     frame_bytes: u32,
+    arrived_ns: u64,
 }
 
 /// What a port sends now.
@@ -202,7 +203,7 @@ impl<T: Copy> Domain<T> {
             out.push(Outcome::Lost { token, cause: Cause::Overflow });
             return;
         }
-        here.queue.push_back(Waiting { token, frame_bytes });
+        here.queue.push_back(Waiting { token, frame_bytes, arrived_ns: at_ns });
         if here.queue.len() == 1 {
             (here.ready_ns, here.attempts) = (at_ns, 0);
             self.next = self.earliest();
@@ -365,6 +366,7 @@ impl<T: Copy> Domain<T> {
         if let Some(frame) = tail.frame {
             port.counts.delivered += 1;
             port.counts.delivered_bytes += u64::from(frame.frame_bytes);
+            port.counts.longest_ns = port.counts.longest_ns.max(now - frame.arrived_ns);
             out.push(Outcome::Delivered { token: frame.token, at_ns: now });
         }
     }
