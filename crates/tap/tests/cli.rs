@@ -6,6 +6,8 @@
 mod manual;
 #[path = "cli/replay.rs"]
 mod replay;
+#[path = "cli/simulate.rs"]
+mod simulate;
 #[path = "cli/steering.rs"]
 mod steering;
 

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 
 use plan::eval::Time;
 use plan::plan::{HookId, Plan, PortId, Role, Sink, SinkId};
-use plan::simulation::{Pattern, Simulation, Traffic};
+use plan::simulation::{Pattern, Simulation, Size, Traffic};
 use plan::tally::Tally;
+use plan::units::{ShownRate, ShownTime};
 use wire::LinkType;
 use wire::capture::Timestamp;
 
@@ -239,13 +240,27 @@ fn report(plan: &Plan, source: &Source, name: Option<String>) -> InputReport {
     }
 }
 
-/// What traffic that is no capture is called.
+/// What traffic that is no capture is called: as it may be written.
 fn called(traffic: &Traffic) -> String {
-    match traffic.pattern {
-        Pattern::Constant { .. } => "cbr",
-        Pattern::Poisson { .. } => "poisson",
-        Pattern::OnOff { .. } => "onoff",
-        Pattern::Capture { .. } => "capture",
+    let paced = |word: &str, rate_bits: u64, size: Size| {
+        let size = match size {
+            Size::Fixed(bytes) => bytes.to_string(),
+            Size::Mix => "mix".to_owned(),
+        };
+        format!("{word}:{}:{size}", ShownRate(rate_bits))
+    };
+    let mut text = match traffic.pattern {
+        Pattern::Constant { rate_bits, size } => paced("cbr", rate_bits, size),
+        Pattern::Poisson { rate_bits, size } => paced("poisson", rate_bits, size),
+        Pattern::OnOff { rate_bits, size, on_ns, off_ns } => {
+            format!("{}:{}:{}", paced("onoff", rate_bits, size), ShownTime(on_ns), ShownTime(off_ns))
+        }
+        Pattern::Capture { ref file, .. } => file.display().to_string(),
+    };
+    match (traffic.from_ns, traffic.until_ns) {
+        (from_ns, Some(until_ns)) => text += &format!("@{}-{}", ShownTime(from_ns), ShownTime(until_ns)),
+        (0, None) => {}
+        (from_ns, None) => text += &format!("@{}", ShownTime(from_ns)),
     }
-    .to_owned()
+    text
 }

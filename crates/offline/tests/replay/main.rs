@@ -378,7 +378,7 @@ fn a_port_with_a_rate_delays_queues_and_drops() {
     assert_eq!(at("b"), (0..5).map(|tag| (1_000_000, tag)).collect::<Vec<_>>(), "the link never waits");
     let monitor = &report.ledger.monitors["m"];
     assert_eq!((monitor.copied, monitor.sent, monitor.queued), (7, 5, 0));
-    assert_eq!(monitor.dropped.buffer.iter().map(|(_, frames)| *frames).collect::<Vec<_>>(), [2, 0]);
+    assert_eq!(monitor.dropped.buffer.values().copied().collect::<Vec<_>>(), [2, 0]);
     assert_eq!((report.ledger.unaccounted, report.ledger.notes.len()), (0, 0));
     let measured = &report.measured[0];
     assert_eq!((measured.total.offered.frames, measured.total.dropped.first_ns), (7, Some(0)));

@@ -1,5 +1,6 @@
 //! Simulations: the chapter's example by arithmetic, SPAN ports, hubs, lines, seeds.
 #![allow(clippy::unwrap_used, clippy::cast_precision_loss)]
+#![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts of frames on paper")]
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};

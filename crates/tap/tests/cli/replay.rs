@@ -245,3 +245,40 @@ fn devices_are_no_files() {
     let said = "/dev/full: cannot be written: No space left on device (os error 28)\n";
     assert_eq!(full, Ended { code: Some(2), stdout: String::new(), stderr: said.into() });
 }
+
+#[test]
+fn a_port_with_a_rate_queues_and_traffic_may_come_beside_captures() {
+    let dir = directory("replay-rate");
+    let config = fs::read_to_string(dir.join("tap.toml")).unwrap();
+    let slow = config.replace("\"eth3\"", "{ interface = \"eth3\", rate = \"1Mbit\", buffer = \"100B\" }");
+    assert_ne!(config, slow);
+    fs::write(dir.join("tap.toml"), slow).unwrap();
+    fs::write(dir.join("a.pcap"), pcap(&[(10, 1), (20, 2), (30, 3), (5000, 4)])).unwrap();
+    let ended = replay(&dir, "--read a=a.pcap --write-dir out --json");
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    let json: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(json["monitors"]["ids"]["dropped"]["buffer"], serde_json::json!({ "a": 1, "b": 0 }));
+    assert_eq!((&json["unaccounted"], &json["notes"]), (&0.into(), &serde_json::json!([])));
+    assert_eq!(json["measured"][0]["dropped"]["frames"], 1);
+    // 84 octets of wire take 672 us.
+    assert_eq!(wire_times(&dir.join("out/ids.pcap")), [10_000, 682_000, 5_000_000]);
+    assert_eq!(wire_times(&dir.join("out/b.pcap")), [10_000, 20_000, 30_000, 5_000_000]);
+    let ended = replay(&dir, "--read a=a.pcap --source b=cbr:100kbit:60@3ms-4ms --json");
+    let json: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(
+        (&json["ports"]["b"]["in"]["frames"], &json["monitors"]["ids"]["sent"]),
+        (&1.into(), &4.into())
+    );
+    assert_eq!(json["inputs"].as_array().map(Vec::len), Some(2));
+}
+
+/// The times of a capture, nanoseconds.
+fn wire_times(path: &Path) -> Vec<i128> {
+    let capture = fs::read(path).unwrap();
+    let (mut reader, mut input) = (wire::capture::Reader::new(), &capture[..]);
+    let mut times = Vec::new();
+    while let Some(packet) = reader.next(&mut input).unwrap() {
+        times.push(packet.timestamp.unwrap().0);
+    }
+    times
+}

@@ -7,7 +7,7 @@
 //! one flow and length are the same, octet for octet. Too short for headers, a frame is an Ethernet header and zeros.
 
 use plan::plan::PortId;
-use wire::checksum::{Sum, internet, pseudo_header};
+use wire::checksum::{internet, pseudo_header};
 
 /// Octets of Ethernet, IPv4 and UDP headers.
 const HEADERS: usize = 42;
@@ -60,7 +60,7 @@ pub(super) fn address(frame: &mut [u8], flow: u32) {
     headers[10..12].copy_from_slice(&checksum.to_be_bytes());
     headers[26..28].fill(0);
     let len = u32::from(u16::from_be_bytes([headers[24], headers[25]]));
-    let pseudo = pseudo_header(headers, UDP, len).unwrap_or_else(Sum::default);
+    let pseudo = pseudo_header(headers, UDP, len).unwrap_or_default();
     // The payload is of zeros, which add nothing.
     let checksum = match pseudo.with(&headers[20..28]).checksum() {
         // 0 would say that there is none (RFC 768).
