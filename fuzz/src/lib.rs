@@ -3,6 +3,7 @@
 //! Never does I/O, never looks at a clock: a crash is reproduced by its bytes alone.
 
 pub mod capture;
+pub mod causal;
 pub mod expr;
 pub mod frame;
 pub mod pf;

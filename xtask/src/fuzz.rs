@@ -19,6 +19,7 @@ const TARGETS: &[(&str, &[&str])] = &[
     ("frame", &["fuzz/seeds/frame"]),
     ("expr", &["fuzz/seeds/expr"]),
     ("pf", &["corpus/pf"]),
+    ("causal", &["fuzz/seeds/causal"]),
 ];
 
 /// What libFuzzer needs of a target: a counter at each edge, the table of edges, and the operands of comparisons.

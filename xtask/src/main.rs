@@ -6,6 +6,7 @@
 
 mod bench;
 mod captures;
+mod causal;
 mod distributor;
 mod expressions;
 mod fuzz;
@@ -28,7 +29,8 @@ usage: cargo xtask COMMAND
   bless            rewrites the golden files (corpus, listings, help); review them as code
   check-data DIR   reads every capture below DIR and compares each packet with what tshark reads,
                    what expressions select with what tcpdump selects, and what the sensors of the book's
-                   distributor are sent with what tcpdump counts
+                   distributor are sent with what tcpdump counts; splits the book's capture, shifts a half,
+                   and looks whether the shift is found
   expressions DIR SEED COUNT
                    compares COUNT generated expressions with libpcap, over frames of the captures below DIR
 ";
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
             steps.step("Debian packages", || machine::packages(machine::CAPTURES));
             steps.step("captures", || captures::check(dir.as_ref()));
             steps.step("the book's distributor", || distributor::check(dir.as_ref()));
+            steps.step("clocks that differ", || causal::check(dir.as_ref()));
             steps.step("expressions on record", || expressions::recorded(dir.as_ref()));
             let plan = expressions::Plan { seed: 1, expressions: 3000, frames: 300 };
             steps.step("generated expressions", || expressions::generated(dir.as_ref(), &plan));

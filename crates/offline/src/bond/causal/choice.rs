@@ -93,6 +93,8 @@ pub(super) fn place(half: usize, gathered: &Gathered, before: &[Placement], fram
         |least: Option<i64>, most: Option<i64>| !matches!((least, most), (Some(a), Some(b)) if a > b);
     let drifts = bounds.drifts();
     let choice = choose(&points, &bounds, frame.unit);
+    let may_be_right = bounds.admits(0, 0);
+    let (offset, drift) = if may_be_right { (0, 0) } else { (choice.offset, choice.drift) };
     let ppb = SCALE / 1_000_000_000;
     Placement {
         half,
@@ -106,7 +108,8 @@ pub(super) fn place(half: usize, gathered: &Gathered, before: &[Placement], fram
             least: Some(-(-least).div_euclid(ppb)),
             most: Some(most.div_euclid(ppb)),
         }),
-        may_be_right: bounds.admits(0, 0),
+        may_be_right,
+        tied: tied(&points, offset, drift),
         near: choice.near,
         chosen_offset_ns: choice.offset,
         chosen_drift_ppb: choice.drift.div_euclid(ppb),
@@ -136,6 +139,13 @@ fn contradicted(points: &Points, offset: i64, drift: i64) -> u64 {
     u64::try_from(low + high).unwrap_or(u64::MAX)
 }
 
+/// How many requests of this half bear the very time of their reply, with this line.
+fn tied(points: &Points, offset: i64, drift: i64) -> u64 {
+    let scaled = i128::from(offset) * i128::from(SCALE);
+    let tied = points.high.iter().filter(|point| point.intercept(drift) == scaled).count();
+    u64::try_from(tied).unwrap_or(u64::MAX)
+}
+
 fn choose(points: &Points, bounds: &Bounds, unit: i64) -> Choice {
     if points.low.is_empty() || points.high.is_empty() {
         let (least, most) = bounds.interval(0);
@@ -144,7 +154,11 @@ fn choose(points: &Points, bounds: &Bounds, unit: i64) -> Choice {
             (_, Some(most)) => most.saturating_sub(TURNAROUND_NS + unit),
             (None, None) => 0,
         };
-        return Choice { offset: offset - offset.rem_euclid(unit), drift: 0, near: Near::Unknown };
+        return Choice {
+            offset: offset.saturating_sub(offset.rem_euclid(unit)),
+            drift: 0,
+            near: Near::Unknown,
+        };
     }
     if bounds.drifts().is_some() {
         within(points, bounds, unit)
@@ -237,7 +251,7 @@ fn settle(bounds: &Bounds, view: &View, unit: i64) -> Choice {
     // Of equal times the earlier half comes first, and there that is the reply: one unit between them, where
     // there is room for it.
     let offset = offset.min(high.saturating_sub(unit)).max(low);
-    let whole = offset - offset.rem_euclid(unit);
+    let whole = offset.saturating_sub(offset.rem_euclid(unit));
     Choice { offset: if drift == 0 && whole >= low { whole } else { offset }, drift, near }
 }
 

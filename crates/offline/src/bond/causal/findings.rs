@@ -46,6 +46,9 @@ pub struct Placement {
     pub drift_ppb: Option<Interval>,
     /// Whether the times may be right as they are: no pair contradicts an offset of 0 without drift.
     pub may_be_right: bool,
+    /// Requests of this half that bear the very time of their reply in an earlier half, after what is done unless
+    /// more is asked for. Of equal times the first-named half goes first, and with it these replies.
+    pub tied: u64,
     /// Which end of the link is near the tap, by the turnaround times.
     pub near: Near,
     /// The offset that was chosen, at the half's first frame.
@@ -214,6 +217,13 @@ impl Placement {
         }
         if self.may_be_right {
             writeln!(f, "  0 is possible: the halves may be right as they are, and nothing is changed")?;
+            if self.tied > 0 {
+                writeln!(
+                    f,
+                    "  {} requests here bear the very time of their reply: name this half first",
+                    self.tied
+                )?;
+            }
             write!(f, "  if asked  ")?;
         } else {
             write!(f, "  chosen    ")?;

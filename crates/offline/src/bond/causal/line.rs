@@ -173,9 +173,9 @@ fn ceil(scaled: i128) -> i64 {
     saturate(-(-scaled).div_euclid(i128::from(SCALE)))
 }
 
-/// To 64 bits; what does not fit becomes the nearest that does.
+/// To 64 bits; what does not fit becomes the nearest that does, and whose negative does.
 pub(super) fn saturate(value: i128) -> i64 {
-    i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
+    i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX }).max(-i64::MAX)
 }
 
 #[cfg(test)]

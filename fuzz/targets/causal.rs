@@ -1,0 +1,2 @@
+#![no_main]
+libfuzzer_sys::fuzz_target!(|frames: &[u8]| fuzz::causal::observe(frames));
