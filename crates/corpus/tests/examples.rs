@@ -16,7 +16,9 @@ fn every_example_is_sound_and_every_kind_has_one() {
         let text = std::fs::read_to_string(&path).unwrap();
         let compiled = corpus::compile(&dir, &name, &text).unwrap_or_else(|problems| panic!("{problems}"));
         let advice: String = compiled.advice.iter().map(ToString::to_string).collect();
-        assert_eq!(advice, "", "{name}");
+        // These show what is lost, and `check` has to say so.
+        let loses = ["hub.toml", "simulate.toml"].contains(&name.as_str());
+        assert_eq!(advice.is_empty(), !loses, "{name}: {advice}");
         seen.insert(name);
     }
     for kind in plan::config::kinds() {

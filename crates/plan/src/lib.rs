@@ -102,6 +102,8 @@ pub fn compile_with(file: &str, text: &str, files: &Files<'_>) -> Result<Compile
         places.insert(name.clone(), origin.clone());
     }
     config::simulate::check(&drafts, &expanded.model, report.is_empty(), &mut report);
+    let headers: Vec<_> =
+        drafts.devices.iter().map(|draft| report.origin(file, draft.header.start)).collect();
     report.finish(file)?;
     // Capacities on other ports were refused above, where their place is known.
     let plan = expanded.model.plan().expect("expand() reports each capacity that stands on no monitor port");
@@ -109,9 +111,28 @@ pub fn compile_with(file: &str, text: &str, files: &Files<'_>) -> Result<Compile
     let worded = worded(&plan, &rule_files, expanded.worded);
     advice.extend(advice::advise(&plan, &places));
     advice.extend(advice::advise_rules(&plan, &rule_files, &worded));
-    advice.sort_by(|x, y| x.at.cmp(&y.at));
     let simulation = config::simulate::resolve(&drafts, &plan);
+    advice.extend(advice::advise_told(&told(&drafts, &plan, &places, &simulation, headers)));
+    advice.sort_by(|x, y| x.at.cmp(&y.at));
     Ok(Compiled { plan, advice, rule_files, expressions: expanded.expressions, worded, simulation })
+}
+
+/// What a config says that its plan does not.
+fn told<'a>(
+    drafts: &'a config::Drafts,
+    plan: &'a Plan,
+    places: &'a BTreeMap<String, plan::Origin>,
+    simulation: &'a Simulation,
+    headers: Vec<plan::Origin>,
+) -> advice::Told<'a> {
+    let devices = drafts.devices.iter().zip(headers);
+    advice::Told {
+        plan,
+        places,
+        simulation,
+        ports: drafts.ports.iter().filter_map(|draft| draft.port.as_ref()).collect(),
+        devices: devices.filter_map(|(draft, at)| Some((draft.device.as_ref()?, at))).collect(),
+    }
 }
 
 /// Puts what is known by the names of ports under the ids of hooks.
