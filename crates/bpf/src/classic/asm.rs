@@ -190,11 +190,26 @@ impl Assembler {
         self.put(op::RET | op::K, verdict);
     }
 
-    /// The instructions. Unreachable ones go, because the listing would show them.
+    /// The instructions. Unreachable ones go, because the listing would show them; words that are not stored on
+    /// every way to where they are loaded begin as 0, because the kernel refuses them otherwise.
     ///
     /// # Errors
     /// More than [`INSNS_MAX`] of them.
-    pub(super) fn finish(self) -> Result<Vec<Insn>, Why> {
+    pub(super) fn finish(mut self) -> Result<Vec<Insn>, Why> {
+        let insns = self.assemble()?;
+        let unset = unset(&insns);
+        if unset == 0 {
+            return Ok(insns);
+        }
+        let words = (0..16).filter(|word| unset >> word & 1 == 1);
+        let stores = words.map(|word| Item::Plain(Insn::new(op::ST, word)));
+        let clear: Vec<Item> =
+            std::iter::once(Item::Plain(Insn::new(op::LD | op::IMM, 0))).chain(stores).collect();
+        self.items.splice(0..0, clear);
+        self.assemble()
+    }
+
+    fn assemble(&self) -> Result<Vec<Insn>, Why> {
         let items = reached(&self.items, self.labels);
         let mut long = vec![(false, false); items.len()];
         loop {
@@ -219,6 +234,38 @@ impl Assembler {
             }
         }
     }
+}
+
+/// Scratch words that are loaded where not every way has stored them, as the kernel finds them
+/// (`check_load_and_stores`, net/core/filter.c): a bit each.
+fn unset(insns: &[Insn]) -> u16 {
+    let mut stored = vec![u16::MAX; insns.len()];
+    let (mut now, mut unset) = (0_u16, 0_u16);
+    for (at, insn) in insns.iter().enumerate() {
+        stored[at] &= now;
+        now = stored[at];
+        let mut lead = |behind: u32| {
+            let to = usize::try_from(behind).ok().and_then(|behind| stored.get_mut(at + 1 + behind));
+            if let Some(to) = to {
+                *to &= now;
+            }
+        };
+        match insn.code & 0x07 {
+            op::ST | op::STX => now |= 1 << (insn.k & 15),
+            op::LD | op::LDX if insn.code & 0xe0 == op::MEM => unset |= !now & (1 << (insn.k & 15)),
+            op::JMP if insn.code == op::JMP | op::JA => {
+                lead(insn.k);
+                now = u16::MAX;
+            }
+            op::JMP => {
+                lead(insn.jt.into());
+                lead(insn.jf.into());
+                now = u16::MAX;
+            }
+            _ => {}
+        }
+    }
+    unset
 }
 
 /// What control can come to.
