@@ -1,4 +1,4 @@
-//! Runs the lab as a user does: the release build, one scenario after another.
+//! Runs the lab as a user does: the release build, one scenario after another; then again without privileges.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -21,7 +21,8 @@ const KINDS: &[&str] = &[
 /// Seconds after which a scenario is taken to hang.
 const LIMIT_S: &str = "180";
 
-/// Builds the release, runs the README's command, then each scenario that `lab --list` names.
+/// Builds the release, runs the README's command, then each scenario that `lab --list` names, with privileges and
+/// without.
 pub fn run(steps: &mut Steps) {
     let mut names = Vec::new();
     steps.step("lab: build", || {
@@ -29,8 +30,11 @@ pub fn run(steps: &mut Steps) {
         names = list()?;
         Ok(format!("{} scenarios", names.len()))
     });
-    for name in names {
-        steps.step(&format!("lab: {name}"), || scenario(&name));
+    for name in &names {
+        steps.step(&format!("lab: {name}"), || scenario(name, false));
+    }
+    for name in &names {
+        steps.step(&format!("lab: {name}, without privileges"), || scenario(name, true));
     }
 }
 
@@ -44,10 +48,13 @@ fn list() -> Result<Vec<String>, String> {
     }
 }
 
-fn scenario(name: &str) -> Outcome {
+fn scenario(name: &str, unprivileged: bool) -> Outcome {
     let mut lab: Command = command("timeout");
     // SIGINT first: the lab cleans up after it.
     lab.args(["--signal=INT", "--kill-after=20", LIMIT_S]).arg(binary()).args(["lab", name]);
+    if unprivileged {
+        lab.arg("--unprivileged");
+    }
     let text = output(&mut lab)?;
     say(text.trim_end());
     match text.lines().last() {
