@@ -75,6 +75,7 @@ pub mod name {
         ["tapwright xdp", "tapwright xdp + 1", "tapwright xdp + 2", "tapwright xdp + 4"];
     pub const TCX: [&str; 2] = ["tapwright tcx + 1", "tapwright tcx + 2"];
     pub const CLSACT: &str = "tapwright clsact + 1";
+    pub const CLASSIC: [&str; 2] = ["tapwright classic + 1", "tapwright classic + 2"];
     pub const NFT: [&str; 2] = ["nft dup + fwd, 1", "nft dup + fwd, 2"];
     pub const MIRRED: [&str; 2] = ["tc u32 mirror + redirect, 1", "tc u32 mirror + redirect, 2"];
     pub const BRIDGE_MIRRED: &str = "linux bridge + tc u32 mirror, 1";
@@ -95,6 +96,8 @@ pub const JOBS: &[Job] = &[
     tapwright(name::TCX[0], View::Skb, "tcx", 1),
     tapwright(name::TCX[1], View::Skb, "tcx", 2),
     tapwright(name::CLSACT, View::Skb, "clsact", 1),
+    tapwright(name::CLASSIC[0], View::Skb, "classic", 1),
+    tapwright(name::CLASSIC[1], View::Skb, "classic", 2),
     peer(
         name::NFT[0],
         "nft add table netdev t

@@ -124,7 +124,7 @@ fn measure(args: &Args) -> Outcome<Report> {
     if wants(Suite::Links) {
         eprintln!("laying {} cables", links::LINKS * (2 + links::MONITORS));
         let stand = links::Links::new(&shared, &files)?;
-        for attach in ["tcx", "xdp"] {
+        for attach in ["tcx", "xdp", "classic"] {
             report.links.push(stand.measure(attach, args.runs)?);
         }
     }

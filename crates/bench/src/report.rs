@@ -167,6 +167,11 @@ fn tap_targets(rows: &[Row], links: &[Times]) -> Vec<Target> {
                 .map(|value| Target::at_most(format!("tcx, 1 copy / {peer}"), value, 1.1)),
         );
     }
+    for (classic, tcx) in name::CLASSIC.into_iter().zip(name::TCX) {
+        targets.extend(
+            ratio(classic, tcx).map(|value| Target::at_most(format!("{classic} / {tcx}"), value, 1.1)),
+        );
+    }
     for times in links.iter().filter(|times| times.attach == "tcx") {
         let what = format!("up, {} links of {} monitors, tcx, seconds", links::LINKS, links::MONITORS);
         targets.push(Target::at_most(what, median(&times.up_s), 2.0));

@@ -424,7 +424,8 @@ mod tests {
         let reading =
             |sent, tx_lost, trouble| PortReading { sent, tx_lost, trouble, ..PortReading::default() };
         let ports = vec![reading(2, 0, Some("down")), reading(7, 0, None), reading(8, 2, None)];
-        let status = ledger(&plan, &Wiring::all(&plan, View::Tc), &Readings { counter: &counter, ports });
+        let readings = Readings { counter: &counter, ports, before_egress: false };
+        let status = ledger(&plan, &Wiring::all(&plan, View::Tc), &readings);
         assert_eq!((status.ports["a"].passed, status.ports["b"].passed), (5, 2), "{status}");
         assert_eq!(status.ports["a"].errors, BTreeMap::from([("device".to_owned(), 2)]));
         assert_eq!(status.ports["b"].errors, BTreeMap::from([("down".to_owned(), 1)]));

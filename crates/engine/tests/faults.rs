@@ -174,19 +174,22 @@ fn build() {
     for port in ["a0", "b0", "m0", "s0"] {
         command("ip", &["link", "set", port, "up"]);
     }
-    // Down, but not as new: a first `up` gives an interface its queueing discipline for good.
+    // Down, but not as new: a first `up` gives an interface its queueing discipline for good, and its far end a
+    // link-local address.
+    settle(&["a0", "b0", "m0", "s0", "a1", "b1", "m1", "s1"]);
     command("ip", &["link", "set", "a0", "down"]);
-    settle();
+    settle(&["b0", "m0", "s0", "b1", "m1", "s1"]);
     command("ip", &["addr", "add", "169.254.7.7/16", "scope", "link", "dev", "b0"]);
     command("ip", &["link", "set", "b0", "promisc", "on"]);
     command("ethtool", &["-K", "m0", "tso", "off"]);
     command("ethtool", &["-K", "b0", "gro", "on"]);
 }
 
-/// Waits until every interface that has a carrier has the link-local address that IPv6 gives it some time after.
-fn settle() {
+/// Waits until these interfaces have a carrier, and every one that has, the link-local address that IPv6 gives it
+/// some time after.
+fn settle(names: &[&str]) {
     let mut linux = Linux::new();
-    linux.wait_ready(&["b0", "m0", "s0", "b1", "m1", "s1"], Duration::from_secs(30)).unwrap();
+    linux.wait_ready(names, Duration::from_secs(30)).unwrap();
     let begun = Instant::now();
     loop {
         let addresses = linux.addresses().unwrap();

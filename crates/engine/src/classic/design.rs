@@ -364,3 +364,74 @@ pub fn sinkhole() -> ClassicSpec {
         acts: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn designed(monitors: &str) -> (Plan, Vec<Planned>) {
+        let text = format!(
+            "[ports]\na = \"a0\"\nb = \"b0\"\nids = {{ interface = \"m0\"{monitors} }}\n[[device]]\n\
+             name = \"t\"\nkind = \"port-aggregator\"\nlink = [\"a\", \"b\"]\nmonitors = [\"ids\"]\n"
+        );
+        let (plan, _) = plan::compile("t.toml", &text).unwrap();
+        let filters = design(&plan, &bpf::classic::lower(&plan).unwrap());
+        (plan, filters)
+    }
+
+    fn on<'f>(filters: &'f [Planned], interface: &str, parent: u32) -> Vec<&'f Planned> {
+        filters.iter().filter(|it| (it.interface.as_str(), it.parent) == (interface, parent)).collect()
+    }
+
+    #[test]
+    fn what_all_frames_get_is_one_filter() {
+        let (_, filters) = designed("");
+        let here = on(&filters, "a0", H_INGRESS);
+        let priorities: Vec<u16> = here.iter().map(|it| it.priority).collect();
+        assert_eq!(priorities, [1, 2]);
+        let deeds: Vec<&Deed> = here[1].deeds.iter().map(|(deed, _)| deed).collect();
+        assert_eq!(deeds, [&Deed::Mirror("m0".into(), Then::Pipe), &Deed::Redirect("b0".into())]);
+    }
+
+    #[test]
+    fn a_guard_stops_all_before_it_lets_go_what_came_by_the_ports() {
+        let (_, filters) = designed("");
+        let here = on(&filters, "m0", H_EGRESS);
+        assert_eq!((here[0].priority, &here[0].matcher), (STOP, &program(&[ALWAYS])));
+        let came_by: Vec<&Matcher> = here[1..].iter().map(|it| &it.matcher).collect();
+        assert_eq!(came_by, [&Matcher::CameBy("a0".into()), &Matcher::CameBy("b0".into())]);
+        assert!(here[1..].iter().all(|it| it.priority < STOP));
+        assert_eq!(on(&filters, "m0", H_INGRESS)[0].deeds[0].0, Deed::Count(Then::Drop));
+    }
+
+    #[test]
+    fn each_side_of_a_queue_has_its_class() {
+        let (_, filters) = designed(", rate = \"1Mbit\"");
+        let here = on(&filters, "m0", sys::handle(queue::HANDLE, 0));
+        let classes: Vec<u32> = here.iter().map(|it| it.class).collect();
+        assert_eq!(classes, [queue::class_handle(0), queue::class_handle(1)]);
+    }
+
+    #[test]
+    fn a_counter_whose_interface_is_gone_is_as_planned() {
+        let (_, filters) = designed("");
+        let stop = on(&filters, "m0", H_INGRESS)[0];
+        let index = |_: &str| Some(7);
+        let spec = stop.spec(&index, 9, false).unwrap();
+        let found = |to| ClassicFilter {
+            kind: "bpf".into(),
+            chain: 0,
+            priority: spec.priority,
+            protocol: 3,
+            handle: spec.handle,
+            matcher: spec.matcher.clone(),
+            class: 0,
+            acts: vec![sys::ActFound {
+                act: Act::Mirror { to, then: Then::Drop },
+                stats: sys::ActStats::default(),
+            }],
+        };
+        assert!(stop.is_at(&found(0)) && stop.is_as_planned(&found(0), &index));
+        assert!(!stop.is_as_planned(&found(9), &index), "a counter that still sends copies somewhere");
+    }
+}

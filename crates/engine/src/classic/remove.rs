@@ -38,7 +38,12 @@ pub fn remove(sys: &mut impl Sys, mut found: Found) -> Result<DownReport> {
     let (guards, judging): (Vec<Attachment>, Vec<Attachment>) = std::mem::take(&mut found.attachments)
         .into_iter()
         .partition(|it| design::is_guard(it.parent, &it.filter));
-    for it in judging.iter().rev() {
+    let left = found.leftover_pairs();
+    let goes_with_a_pair = |ifindex: u32| {
+        let peer = found.links.iter().find(|link| link.index == ifindex).and_then(|link| link.peer);
+        left.contains(&ifindex) || peer.is_some_and(|peer| left.contains(&peer))
+    };
+    for it in judging.iter().rev().filter(|it| !goes_with_a_pair(it.ifindex)) {
         detach(sys, it)?;
     }
     for saved in &interfaces {
@@ -50,7 +55,6 @@ pub fn remove(sys: &mut impl Sys, mut found: Found) -> Result<DownReport> {
         report.notes.extend(prepare::restore(sys, saved, link)?);
         report.restored.push(saved.name.clone());
     }
-    let left = found.leftover_pairs();
     pairs::delete(sys, &found.links, &left)?;
     let mut homes: Vec<(u32, bool)> =
         found.pieces.iter().map(|piece| (piece.ifindex, piece.clsact)).collect();
