@@ -46,6 +46,45 @@ pub(crate) struct Departure<T> {
     pub(crate) item: T,
 }
 
+/// What a port is allowed that is a tree of token buckets, as the kernel's is (HTB): the port may send so much beyond its
+/// rate after it waited, and so may each side beyond its equal share of it, whatever the port has left.
+#[derive(Clone, Debug)]
+struct Stored {
+    /// How much sooner than its rate allows the port may begin a frame.
+    ns: u64,
+    /// The share of a side.
+    share: Pace,
+    /// How much sooner than its share allows a side may begin a frame.
+    share_ns: u64,
+    /// By side: when it has had what it sent on its share, at its share.
+    busy: Vec<Moment>,
+}
+
+impl Stored {
+    fn new(rate_bits: u64, sides: usize, stored_bytes: u64) -> Self {
+        let share = Pace::new(rate_bits / u64::try_from(sides).unwrap_or(u64::MAX).max(1));
+        Self {
+            ns: Pace::new(rate_bits).of(stored_bytes).floor_ns(),
+            share_ns: share.of(stored_bytes).floor_ns(),
+            share,
+            busy: vec![Moment::default(); sides],
+        }
+    }
+
+    /// From when on a side may begin a frame on its share.
+    fn free_ns(&self, side: usize) -> u64 {
+        self.busy[side].ceil_ns().saturating_sub(self.share_ns)
+    }
+
+    /// A frame of a side begins: on its share, where that allows it, and else on what others leave.
+    fn charge(&mut self, side: usize, at_ns: u64, wire_bytes: u32) {
+        if self.free_ns(side) <= at_ns {
+            let takes = self.share.takes(wire_bytes);
+            self.busy[side] = self.share.after(self.busy[side].max(Moment::at(at_ns)), takes);
+        }
+    }
+}
+
 /// One buffer.
 #[derive(Clone, Debug)]
 struct Side<T> {
@@ -72,8 +111,8 @@ pub(crate) struct Port<T> {
     buffer_bytes: u64,
     framing: Framing,
     pace: Pace,
-    /// How much sooner than its rate allows the port may begin a frame, after it waited.
-    stored_ns: u64,
+    /// `None` for a line.
+    stored: Option<Box<Stored>>,
     /// When the line has done what it was given, at its rate.
     busy: Moment,
     sides: Vec<Side<T>>,
@@ -88,14 +127,15 @@ impl<T: Copy> Port<T> {
     /// beyond its rate: 0 for a line, [`kernel_stored_bytes`] for the port that the kernel makes.
     pub(crate) fn new(queue: Queue, framing: Framing, sides: usize, stored_bytes: u64) -> Self {
         let side = || Side { waiting: VecDeque::new(), bytes: 0, start: 0, finish: 0 };
-        let pace = Pace::new(queue.rate_bits);
+        let sides = sides.max(1);
+        let stored = || Box::new(Stored::new(queue.rate_bits, sides, stored_bytes));
         Self {
             buffer_bytes: queue.buffer_bytes,
             framing,
-            stored_ns: pace.of(stored_bytes).floor_ns(),
-            pace,
+            pace: Pace::new(queue.rate_bits),
+            stored: (stored_bytes > 0).then(stored),
             busy: Moment::default(),
-            sides: (0..sides.max(1)).map(|_| side()).collect(),
+            sides: (0..sides).map(|_| side()).collect(),
             waiting: 0,
             served: 0,
         }
@@ -104,7 +144,13 @@ impl<T: Copy> Port<T> {
     /// When the next frame that waits will leave; `None` where none waits.
     #[inline]
     pub(crate) fn next_ns(&self) -> Option<u64> {
-        (self.waiting > 0).then(|| self.free_ns())
+        if self.waiting == 0 {
+            return None;
+        }
+        match &self.stored {
+            None => Some(self.free_ns()),
+            Some(stored) => self.next_of(stored).map(|(at_ns, _)| at_ns),
+        }
     }
 
     /// Frames that wait.
@@ -123,11 +169,12 @@ impl<T: Copy> Port<T> {
     #[inline]
     pub(crate) fn advance(&mut self, now_ns: u64, mut left: impl FnMut(Departure<T>)) {
         while self.waiting > 0 {
-            let at_ns = self.free_ns();
-            if at_ns > now_ns {
-                break;
-            }
-            let Some(departure) = self.begin(at_ns) else { break };
+            let next = match &self.stored {
+                None => Some((self.free_ns(), self.least_served())),
+                Some(stored) => self.next_of(stored),
+            };
+            let Some((at_ns, side)) = next.filter(|(at_ns, _)| *at_ns <= now_ns) else { break };
+            let Some(departure) = self.begin(at_ns, side) else { break };
             left(departure);
         }
     }
@@ -143,10 +190,16 @@ impl<T: Copy> Port<T> {
         frame_bytes: u32,
         item: impl FnOnce() -> T,
     ) -> Given {
-        let last = self.sides.len() - 1;
         let wire_bytes = self.framing.wire_bytes(frame_bytes);
-        let idle = self.waiting == 0 && self.free_ns() <= now_ns;
-        let side = &mut self.sides[usize::from(side).min(last)];
+        let index = usize::from(side).min(self.sides.len() - 1);
+        let mut idle = self.waiting == 0 && self.free_ns() <= now_ns;
+        if let Some(stored) = &mut self.stored {
+            idle |= self.sides[index].waiting.is_empty() && stored.free_ns(index) <= now_ns;
+            if idle {
+                stored.charge(index, now_ns, wire_bytes);
+            }
+        }
+        let side = &mut self.sides[index];
         if idle {
             self.served = self.served.max(side.finish);
             side.finish = self.served + u64::from(wire_bytes);
@@ -182,27 +235,53 @@ impl<T: Copy> Port<T> {
     /// When the line takes the next frame.
     #[inline]
     fn free_ns(&self) -> u64 {
-        self.busy.ceil_ns().saturating_sub(self.stored_ns)
+        self.busy.ceil_ns().saturating_sub(self.stored.as_ref().map_or(0, |stored| stored.ns))
     }
 
-    /// Begins the frame that is next: the first of the side that was served least. `None` where no frame waits.
+    /// The side that waits and was served least.
     #[inline]
-    fn begin(&mut self, at_ns: u64) -> Option<Departure<T>> {
-        let waiting = self.sides.iter_mut().zip(0u16..).filter(|(side, _)| !side.waiting.is_empty());
-        let (side, index) = waiting.min_by_key(|(side, _)| side.start)?;
+    fn least_served(&self) -> usize {
+        let waiting = self.sides.iter().enumerate().filter(|(_, side)| !side.waiting.is_empty());
+        waiting.min_by_key(|(_, side)| side.start).map_or(0, |(index, _)| index)
+    }
+
+    /// Which side begins a frame next, and when: the first that may, those on their own share before those that take
+    /// what others leave, and of these the one that was served least.
+    fn next_of(&self, stored: &Stored) -> Option<(u64, usize)> {
+        let port_ns = self.free_ns();
+        let next = self.sides.iter().enumerate().filter_map(|(index, side)| {
+            let arrived_ns = side.waiting.front()?.arrived_ns;
+            let own_ns = stored.free_ns(index);
+            let at_ns = own_ns.min(port_ns).max(arrived_ns);
+            Some((at_ns, own_ns > at_ns, side.start, index))
+        });
+        next.min().map(|(at_ns, _, _, index)| (at_ns, index))
+    }
+
+    /// Begins the first frame of a side. `None` where none waits.
+    #[inline]
+    fn begin(&mut self, at_ns: u64, index: usize) -> Option<Departure<T>> {
+        let side = self.sides.get_mut(index)?;
         let Waiting { arrived_ns, frame_bytes, item } = side.waiting.pop_front()?;
         side.bytes -= u64::from(frame_bytes.max(LEAST_BYTES));
         self.waiting -= 1;
         let wire_bytes = self.framing.wire_bytes(frame_bytes);
-        self.served = side.start;
+        self.served = self.served.max(side.start);
         side.finish = side.start + u64::from(wire_bytes);
         side.start = side.finish;
         let takes = self.pace.takes(wire_bytes);
-        // A port that may send sooner than its rate allows was still not free before this moment.
-        self.busy = self.pace.after(self.busy, takes);
+        match &mut self.stored {
+            // While a frame waits a line begins the next one just when it is free.
+            None => self.busy = self.pace.after(self.busy, takes),
+            Some(stored) => {
+                stored.charge(index, at_ns, wire_bytes);
+                self.busy = self.pace.after(self.busy.max(Moment::at(at_ns)), takes);
+            }
+        }
         let end_ns = at_ns.saturating_add(takes.ceil_ns());
         let waiting_bytes = side.bytes;
-        Some(Departure { at_ns, end_ns, arrived_ns, side: index, frame_bytes, waiting_bytes, item })
+        let side = u16::try_from(index).unwrap_or(u16::MAX);
+        Some(Departure { at_ns, end_ns, arrived_ns, side, frame_bytes, waiting_bytes, item })
     }
 }
 
@@ -282,6 +361,25 @@ mod tests {
         assert_eq!(given, [Sent, Sent, Sent, Sent, Queued]);
         assert_eq!(kernel_stored_bytes(100_000_000), 50_000);
         assert_eq!([1_000, u64::MAX].map(kernel_stored_bytes), [16 << 10, 4 << 20]);
+    }
+
+    #[test]
+    fn each_side_of_the_kernels_port_has_its_own_share_and_store() {
+        // 4000 octets are stored: of the port, and of each side for its half of 8 Mbit/s.
+        let mut port = Port::new(queue(8_000_000, 1 << 20), Framing::NONE, 2, 4000);
+        let give = |port: &mut Port<u16>, side| port.offer(0, side, 1000, || side);
+        let sent = |given: &[Given]| given.iter().filter(|it| **it == Given::Sent).count();
+        let a: Vec<Given> = (0..10).map(|_| give(&mut port, 0)).collect();
+        // Its own 4000 octets and a frame; the port then has sent as much, and waits with it.
+        assert_eq!(sent(&a), 5);
+        // The port has nothing left, and still the other side has its share: twice the store at once.
+        let b: Vec<Given> = (0..10).map(|_| give(&mut port, 1)).collect();
+        assert_eq!(sent(&b), 5);
+        let mut left = Vec::new();
+        port.advance(u64::MAX, |it| left.push((it.at_ns / 1_000_000, it.side)));
+        // From then on each has 4 Mbit/s, and nobody more: the port owes what it sent too much.
+        let expected: Vec<(u64, u16)> = (1..=5).flat_map(|turn| [(2 * turn, 0), (2 * turn, 1)]).collect();
+        assert_eq!(left, expected);
     }
 
     fn length(random: &mut Random) -> u32 {
