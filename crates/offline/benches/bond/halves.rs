@@ -30,7 +30,9 @@ pub struct Halves {
 pub fn make(dir: &Path, given: &Path, split: Split, mib: u64) -> Result<Halves, Box<dyn Error>> {
     let octets = std::fs::read(given)?;
     if octets.get(..6) != Some(&[0xd4, 0xc3, 0xb2, 0xa1, 2, 0]) {
-        return Err(format!("{}: no pcap file of microseconds in little-endian order", given.display()).into());
+        return Err(
+            format!("{}: no pcap file of microseconds in little-endian order", given.display()).into()
+        );
     }
     let (header, mut rest) = octets.split_at(FILE_HEADER);
     let mut packets = Vec::new();

@@ -155,8 +155,7 @@ fn measure(halves: &Halves, outputs: &[PathBuf; 3]) -> Result<(Vec<Cost>, u64), 
     let (file_bond, file_kib) = run_once(halves, &outputs[0])?;
     let file_mergecap = run(mergecap(&outputs[1]))?;
     let file_tcpslice = run(tcpslice(&outputs[2]))?;
-    let costs =
-        vec![null_bond, null_mergecap, null_tcpslice, dd, file_bond, file_mergecap, file_tcpslice];
+    let costs = vec![null_bond, null_mergecap, null_tcpslice, dd, file_bond, file_mergecap, file_tcpslice];
     Ok((costs, null_kib.max(file_kib)))
 }
 

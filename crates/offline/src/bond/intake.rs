@@ -94,6 +94,8 @@ pub(super) struct Intake {
     held: VecDeque<Piece>,
     ready: VecDeque<Piece>,
     spare: Vec<Piece>,
+    /// Whether nothing but what [`Opened`] read has been looked at.
+    fresh: bool,
     ended: bool,
     done: bool,
     failure: Option<Failure>,
@@ -139,6 +141,7 @@ impl Intake {
             held: VecDeque::new(),
             ready: VecDeque::new(),
             spare: Vec::new(),
+            fresh: stream,
             ended: failure.is_some(),
             done: false,
             failure,
@@ -193,7 +196,10 @@ impl Intake {
     /// Reads some more.
     fn fill(&mut self) {
         let end = (self.epoch + 1).saturating_mul(count(self.plan.piece));
-        self.read_up_to(end);
+        // What came while it was found out what this is must not wait for more of a stream.
+        if !std::mem::take(&mut self.fresh) {
+            self.read_up_to(end);
+        }
         // What was read to see what the capture is may reach into the pieces behind this one.
         let beyond = usize::try_from(self.offset.saturating_sub(end)).unwrap_or(usize::MAX);
         let filling = &mut self.filling;

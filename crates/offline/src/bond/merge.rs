@@ -219,6 +219,9 @@ impl<'a> Merge<'a> {
                 continue;
             }
             self.retired.push((slot, lane));
+            if self.sink.is_closed() {
+                return Ok(None);
+            }
             match self.load(lane)? {
                 Some(key) if (key, lane) <= bound => {}
                 key => return Ok(key),

@@ -1,0 +1,186 @@
+//! What is read and written: link types, resolutions, packing, and captures that are cut or corrupt.
+
+use offline::bond::{BondError, Options, bond};
+use offline::{Source, Target};
+use wire::LinkType;
+use wire::capture;
+
+use crate::made::{Chunks, Form, Packet, Shared, bonded, directory, packed, read_all, stream};
+
+fn packets(times: &[i64]) -> Vec<Packet> {
+    times.iter().map(|ns| Packet { ns: *ns, data: vec![7; 60] }).collect()
+}
+
+#[test]
+fn a_bond_of_pcap_alone_is_what_its_parts_are() {
+    let (a, b) = (packets(&[1_000, 3_000]), packets(&[2_000]));
+    for form in [Form::Micro, Form::Nano] {
+        let sources = [&a, &b].map(|half| stream("s", Chunks::new(form.write(half), vec![100])));
+        let (_, octets) = bonded(sources.into(), &Options::default());
+        assert!(octets == form.write(&packets(&[1_000, 2_000, 3_000])), "{form:?}");
+    }
+}
+
+#[test]
+fn nanoseconds_of_one_input_are_kept() {
+    let sources = vec![
+        stream("a", Chunks::new(Form::Micro.write(&packets(&[1_000, 3_000])), vec![100])),
+        stream("b", Chunks::new(Form::Nano.write(&packets(&[2_001])), vec![100])),
+    ];
+    let (report, octets) = bonded(sources, &Options::default());
+    assert_eq!(read_all(&octets), packets(&[1_000, 2_001, 3_000]));
+    assert!(report.output.unwrap().nanoseconds);
+}
+
+#[test]
+fn link_types_that_mix_become_interfaces_of_pcapng() {
+    let dir = directory();
+    let (ethernet, raw) = (dir.path().join("e.pcap"), dir.path().join("r.pcapng"));
+    std::fs::write(&ethernet, Form::Micro.write(&packets(&[1_000, 4_000]))).unwrap();
+    std::fs::write(&raw, Form::Pcapng.write_as(LinkType::RAW, &packets(&[2_000, 3_000]))).unwrap();
+    let sources = vec![Source::File(ethernet.clone()), Source::File(raw.clone())];
+    let (report, octets) = bonded(sources, &Options { stats: true, ..Options::default() });
+    assert_eq!(report.output.unwrap().format, "pcapng");
+    let mut seen = Vec::new();
+    capture::read(&octets, |_, packet| seen.push((packet.interface, packet.frame.link_type))).unwrap();
+    let (e, r) = ((0, LinkType::ETHERNET), (1, LinkType::RAW));
+    assert_eq!(seen, [e, r, r, e]);
+    // A stream tells its second link type too late.
+    let mut both = Form::Pcapng.write(&packets(&[1_000]));
+    both.extend(Form::Pcapng.write_as(LinkType::RAW, &packets(&[2_000])));
+    let target = |output: &Shared| Some(Target::Stream("out".to_owned(), Box::new(output.clone())));
+    let source = stream("s", Chunks::new(both.clone(), vec![50]));
+    let refused = bond(vec![source], &Options::default(), target(&Shared::default()), |_| {});
+    assert!(matches!(refused, Err(BondError::Mixed(_))), "{refused:?}");
+    // Of a file it is known, and a name can ask for it.
+    let file = dir.path().join("both.pcapng");
+    std::fs::write(&file, &both).unwrap();
+    let (report, _) = bonded(vec![Source::File(file)], &Options::default());
+    assert_eq!((report.output.unwrap().format, report.merged.frames), ("pcapng", 2));
+    let named = dir.path().join("out.pcapng");
+    let source = stream("s", Chunks::new(both, vec![50]));
+    let report = bond(vec![source], &Options::default(), Some(Target::File(named.clone())), |_| {}).unwrap();
+    assert_eq!(report.merged.frames, 2);
+    assert_eq!(read_all(&std::fs::read(named).unwrap()).len(), 2);
+}
+
+#[test]
+fn what_is_cut_or_corrupt_is_bonded_as_far_as_it_can_be_read() {
+    let whole = Form::Micro.write(&packets(&[1_000, 3_000]));
+    let other = Form::Micro.write(&packets(&[2_000]));
+    let cut = whole[..whole.len() - 5].to_vec();
+    let mut lying = whole.clone();
+    lying[24 + 76 + 8..24 + 76 + 12].copy_from_slice(&u32::MAX.to_le_bytes());
+    let gzip = packed(&whole, 1);
+    let cut_gzip = gzip[..gzip.len() - 12].to_vec();
+    let mut wrong_sum = packed(&whole, 2);
+    let last = wrong_sum.len() - 1;
+    wrong_sum[last] ^= 1;
+    let said = [
+        (
+            cut,
+            "1 packet (60 bytes) read, then at offset 100: truncated inside a packet record: 76 bytes needed, 71 present",
+            1,
+        ),
+        (
+            lying,
+            "1 packet (60 bytes) read, then at offset 100: corrupt: a record of 4294967295 bytes, above the limit of 16777216",
+            1,
+        ),
+        (
+            b"\xfd7zXZ\0 and so on and so on and so on".to_vec(),
+            "0 packets (0 bytes) read, then at offset 0: an xz file is not read: convert it to pcap or pcapng first",
+            0,
+        ),
+        (
+            b"no capture".to_vec(),
+            "0 packets (0 bytes) read, then at offset 0: neither pcap nor pcapng: begins with 6e 6f 20 63",
+            0,
+        ),
+        (Vec::new(), "0 packets (0 bytes) read, then at offset 0: the capture is empty", 0),
+        (cut_gzip, "incomplete deflate stream", 1),
+        (wrong_sum, "zstd: the checksum does not fit", 1),
+    ];
+    for (octets, words, least) in said {
+        for sizes in [vec![1_000_000], vec![1]] {
+            let sources = vec![
+                stream("bad", Chunks::new(octets.clone(), sizes)),
+                stream("good", Chunks::new(other.clone(), vec![9])),
+            ];
+            let (report, bond) = bonded(sources, &Options::default());
+            let broken = report.inputs[0].broken.clone().unwrap_or_default();
+            assert!(broken.ends_with(words), "{broken:?} does not end with {words:?}");
+            assert!(!report.is_whole());
+            assert!(report.inputs[0].frames >= least, "{words}");
+            assert_eq!(read_all(&bond).len(), 1 + usize::try_from(report.inputs[0].frames).unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_window_of_zstd_that_is_too_wide_is_refused_before_it_takes_memory() {
+    // A frame header with a window of 2^31 octets (RFC 8878, section 3.1.1.1.2), and nothing behind.
+    let bomb = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 21 << 3, 0, 0, 0, 0];
+    let (report, _) = bonded(vec![stream("bomb", Chunks::new(bomb, vec![3]))], &Options::default());
+    let broken = report.inputs[0].broken.clone().unwrap();
+    assert!(
+        broken.contains("zstd with a window of 2147483648 bytes, above the limit of 8388608"),
+        "{broken}"
+    );
+}
+
+#[test]
+fn times_that_pcap_cannot_hold_are_clamped_and_counted() {
+    let early = Options { offsets: vec![(0, -2_000_000_000)], ..Options::default() };
+    let source = stream("s", Chunks::new(Form::Micro.write(&packets(&[1_000, 3_000_000_000])), vec![99]));
+    let (report, octets) = bonded(vec![source], &early);
+    assert_eq!(report.inputs[0].times_clamped, 1);
+    assert_eq!(read_all(&octets), packets(&[0, 1_000_000_000]));
+    assert_eq!(report.inputs[0].first.as_deref(), Some("-1.999999000"));
+}
+
+#[test]
+fn an_offset_moves_one_half_and_statistics_say_what_that_changes() {
+    // A ping and its answer; the answer's clock is 5 ms behind.
+    let echo = |kind: u8| {
+        let mut frame = vec![0u8; 60];
+        frame[12..14].copy_from_slice(&[8, 0]);
+        frame[14] = 0x45;
+        frame[16..18].copy_from_slice(&46u16.to_be_bytes());
+        frame[22] = 64;
+        frame[23] = 1;
+        let (source, destination) = if kind == 8 { (1, 2) } else { (2, 1) };
+        frame[26..30].copy_from_slice(&[10, 0, 0, source]);
+        frame[30..34].copy_from_slice(&[10, 0, 0, destination]);
+        frame[34] = kind;
+        frame[38..42].copy_from_slice(&[0, 7, 0, 1]);
+        frame
+    };
+    let dir = directory();
+    let (ask, answer) = (dir.path().join("ask.pcap"), dir.path().join("answer.pcap"));
+    std::fs::write(&ask, Form::Micro.write(&[Packet { ns: 10_000_000, data: echo(8) }])).unwrap();
+    std::fs::write(&answer, Form::Micro.write(&[Packet { ns: 6_000_000, data: echo(0) }])).unwrap();
+    let sources = || vec![Source::File(ask.clone()), Source::File(answer.clone())];
+    let as_it_is = Options { stats: true, ..Options::default() };
+    let merged = bonded(sources(), &as_it_is).0.merged;
+    assert_eq!((merged.inversions_before, merged.inversions_after), (None, Some(1)));
+    let shifted = Options { offsets: vec![(1, 5_000_000)], ..as_it_is };
+    let (report, octets) = bonded(sources(), &shifted);
+    assert_eq!((report.merged.inversions_before, report.merged.inversions_after), (Some(1), Some(0)));
+    assert_eq!(
+        read_all(&octets).iter().map(|packet| packet.ns).collect::<Vec<_>>(),
+        [10_000_000, 11_000_000]
+    );
+}
+
+#[test]
+fn frames_that_both_inputs_have_are_counted_and_kept() {
+    let one = packets(&[1_000, 2_000, 2_000, 3_000]);
+    let mut other = packets(&[1_000, 2_000, 4_000]);
+    other[0].data[5] = 1;
+    let sources = [one, other].map(|half| stream("s", Chunks::new(Form::Micro.write(&half), vec![64])));
+    let (report, octets) = bonded(sources.into(), &Options { stats: true, ..Options::default() });
+    assert_eq!(report.merged.duplicates, Some(1), "one at 2 us; that at 1 us differs");
+    assert_eq!((report.merged.tie_groups, report.merged.tie_frames), (2, 5));
+    assert_eq!(read_all(&octets).len(), 7);
+}
