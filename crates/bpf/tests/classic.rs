@@ -8,11 +8,12 @@ mod common;
 use std::collections::BTreeMap;
 
 use bpf::classic::{self, Beside, Duty, Filters, Refused, Why};
+use common::classic::{one, tamed};
 use common::{steering, untagged};
 use plan::arbitrary::{self, Random};
 use plan::eval::{Fate, State, Time, Verdict, eval};
-use plan::plan::{HookId, Plan, Point};
-use rules::form::{Action, CopyIndex, Handed, RuleSet, Ruled, Test};
+use plan::plan::{Plan, Point};
+use rules::form::CopyIndex;
 use wire::Frame;
 
 const PAIRS: usize = 100_000;
@@ -78,48 +79,12 @@ fn every_corpus_case_that_is_lowered_agrees() {
     assert!(lowered_cases > 40 && frames > 300, "{lowered_cases} cases, {frames} frames");
 }
 
-/// The plan without what classic BPF is known to refuse, so that the rest of it is compared.
-fn tamed(mut plan: Plan) -> Plan {
-    for hook in &mut plan.hooks {
-        let spreads = hook.program.spreads.clone();
-        let first = |index: rules::form::SpreadIndex| spreads[usize::from(index.0)].choices()[0].copy;
-        for step in &mut hook.program.steps {
-            if let Action::Spread(index) = step.then {
-                step.then = Action::Copy(first(index));
-            }
-            unchain(&mut step.when);
-        }
-        for set in &mut hook.program.rule_sets {
-            let mut rulings = set.rulings().to_vec();
-            for ruling in &mut rulings {
-                if let Ruled::Pass(Handed::Spread(index)) = ruling.verdict {
-                    ruling.verdict = Ruled::Pass(Handed::Copy(first(index)));
-                }
-                ruling.chance = None;
-                unchain(&mut ruling.when);
-            }
-            *set = RuleSet::new(rulings, set.tags().to_vec());
-        }
-        hook.program.spreads.clear();
-    }
-    plan
-}
-
-fn unchain(test: &mut Test) {
-    match test {
-        Test::Chain(_) => *test = Test::Always,
-        Test::Not(test) => unchain(test),
-        Test::All(tests) | Test::Any(tests) => tests.iter_mut().for_each(unchain),
-        _ => {}
-    }
-}
-
 #[test]
 fn random_plans_and_frames_agree() {
     let mut random = Random::new(corpus::seed());
     let mut pairs = 0;
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut hooks = (0, 0);
+    let (mut hooks, mut spreads) = ((0, 0), 0);
     while pairs < PAIRS {
         let plan = tamed(match pairs % 3 {
             0 => arbitrary::plan(&mut random),
@@ -137,7 +102,8 @@ fn random_plans_and_frames_agree() {
                 }
             };
             hooks.0 += 1;
-            for _ in 0..40 {
+            spreads += usize::from(!hook.program.spreads.is_empty());
+            for _ in 0..100 {
                 let data = steering::frame(&mut random, &plan);
                 let verdict = agrees(&plan, &filters, hook.at, &data);
                 pairs += 1;
@@ -153,17 +119,8 @@ fn random_plans_and_frames_agree() {
             }
         }
     }
-    println!("{kinds:?}, hooks lowered and refused {hooks:?}");
+    println!("{kinds:?}, hooks lowered and refused {hooks:?}, {spreads} that balance by source");
     assert_eq!(kinds.len(), 6, "{kinds:?}");
-    assert!(kinds.values().all(|count| *count > PAIRS / 40), "{kinds:?}");
-    assert!(hooks.1 * 10 < hooks.0, "{hooks:?}");
-}
-
-/// One hook of a plan, lowered alone.
-fn one(plan: &Plan, id: HookId) -> Result<Filters, Vec<Refused>> {
-    let mut plan = plan.clone();
-    plan.hooks = vec![plan.hooks[usize::from(id.0)].clone()];
-    let mut filters = classic::lower(&plan)?.hooks.remove(0);
-    filters.hook = id;
-    Ok(filters)
+    assert!(kinds.values().all(|count| *count > PAIRS / 50), "{kinds:?}");
+    assert!(hooks.1 * 10 < hooks.0 && spreads > 20, "{hooks:?}, {spreads} that balance by source");
 }

@@ -10,6 +10,15 @@ use crate::error::{Result, SysError};
 /// # Errors
 /// `sched_getaffinity`, `sched_setaffinity`.
 pub fn pin_to_one() -> Result<()> {
+    pin_to(0)
+}
+
+/// From now on the calling thread, and threads that it starts, run on one CPU: that of this number among those that
+/// it may run on, counted from 0; where there are fewer, the counting begins again.
+///
+/// # Errors
+/// `sched_getaffinity`, `sched_setaffinity`.
+pub fn pin_to(number: usize) -> Result<()> {
     let bytes = std::mem::size_of::<libc::cpu_set_t>();
     // SAFETY: a zeroed cpu_set_t is an empty set.
     let mut allowed: libc::cpu_set_t = unsafe { std::mem::zeroed() };
@@ -19,15 +28,17 @@ pub fn pin_to_one() -> Result<()> {
     }
     let most = bytes * 8;
     // SAFETY: `cpu` is below the number of bits in the set.
-    let first = (0..most).find(|cpu| unsafe { libc::CPU_ISSET(*cpu, &allowed) });
-    let Some(first) = first else { return Err(SysError::new("sched_getaffinity", "", libc::EINVAL)) };
+    let cpus: Vec<usize> = (0..most).filter(|cpu| unsafe { libc::CPU_ISSET(*cpu, &allowed) }).collect();
+    let Some(cpu) = number.checked_rem(cpus.len()).and_then(|number| cpus.get(number)) else {
+        return Err(SysError::new("sched_getaffinity", "", libc::EINVAL));
+    };
     // SAFETY: a zeroed cpu_set_t is an empty set.
     let mut one: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `first` is below the number of bits in the set.
-    unsafe { libc::CPU_SET(first, &mut one) };
+    // SAFETY: `cpu` is below the number of bits in the set.
+    unsafe { libc::CPU_SET(*cpu, &mut one) };
     // SAFETY: `one` is a valid set of the length given; 0 is the calling thread.
     if unsafe { libc::sched_setaffinity(0, bytes, &raw const one) } != 0 {
-        return Err(SysError::last("sched_setaffinity", format!("cpu {first}")));
+        return Err(SysError::last("sched_setaffinity", format!("cpu {cpu}")));
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! The kernel takes the outer VLAN tag out of received frames and hands it over beside them
 //! (`PACKET_AUXDATA`); it is put back here. Nothing else is changed, and nothing is looked at.
 
+use crate::classic::ClassicInsn;
 use crate::clock::timespec_ns;
 use crate::error::{Result, SysError};
 use std::io;
@@ -134,6 +135,27 @@ impl PacketSocket {
             socket.set(SOL_PACKET, PACKET_ADD_MEMBERSHIP, &request)?;
         }
         Ok(socket)
+    }
+
+    /// Receives from now on only frames for which this program does not return 0; what waits already stays.
+    /// Fails with `EINVAL` for a program that the kernel does not take.
+    pub fn set_filter(&self, insns: &[ClassicInsn]) -> Result<()> {
+        const SO_ATTACH_FILTER: i32 = 26;
+        // struct sock_fprog: length, and where they are.
+        #[derive(Clone, Copy)]
+        #[repr(C)]
+        struct Program {
+            len: u16,
+            filter: *const libc::sock_filter,
+        }
+        let filter: Vec<libc::sock_filter> = insns
+            .iter()
+            .map(|insn| libc::sock_filter { code: insn.code, jt: insn.jt, jf: insn.jf, k: insn.k })
+            .collect();
+        let fail = |errno| SysError::new("setsockopt", self.object.clone(), errno);
+        let len = u16::try_from(filter.len()).map_err(|_| fail(libc::EINVAL))?;
+        // The kernel copies what it points to before the call returns, and so before `filter` goes.
+        self.set(libc::SOL_SOCKET, SO_ATTACH_FILTER, &Program { len, filter: filter.as_ptr() })
     }
 
     fn bind(&self, index: i32, receive: bool) -> Result<()> {

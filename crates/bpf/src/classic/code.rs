@@ -14,10 +14,11 @@
 //! Offsets in tests count from the start of the frame as it was on the wire. Where the outer tag is beside the
 //! data, what stands behind it is 4 octets nearer, and its own 4 octets are not in the data at all.
 
-use ::rules::form::Test;
+use ::rules::form::{CopyIndex, Spread, Test};
 
 use super::asm::{Assembler, Insn, Label, op};
-use super::{Why, fields};
+use super::fields::Needs;
+use super::{Why, fields, source};
 
 pub(super) const IP_AT: u32 = 0;
 pub(super) const VERSION: u32 = 1;
@@ -47,26 +48,34 @@ pub(super) struct Code {
 
 impl Code {
     /// A program whose body goes to the first label for frames that it chooses and to the second for others. The
-    /// body is put twice where it looks at places in the frame, once for each view of the tag.
+    /// body is put twice where it looks at places in the frame, once for each view of the tag. Where a spread has the
+    /// last word, only frames are chosen that it gives to the copy.
     pub(super) fn program(
         tests: &[&Test],
+        spread: Option<(&Spread, CopyIndex)>,
         mut body: impl FnMut(&mut Self, Label, Label) -> Result<(), Why>,
     ) -> Result<Vec<Insn>, Why> {
         let mut asm = Assembler::default();
         let (chosen, passed_by) = (asm.label(), asm.label());
         let needs = tests.iter().map(|test| fields::needs(test)).max().unwrap_or_default();
+        let needs = if spread.is_some() { needs.max(Needs::Ip) } else { needs };
         fields::walk(&mut asm, needs);
         let mut code = Self { asm, beside: false, ends: false, cut: passed_by };
+        let found = if spread.is_some() { code.asm.label() } else { chosen };
         if tests.iter().any(|test| fields::looks_at_places(test)) {
             let in_data = code.asm.label();
             code.asm.put(op::LD | op::W | op::ABS, op::VLAN_PRESENT);
             code.asm.when(op::JEQ, 0, in_data, super::asm::To::Next);
             code.beside = true;
-            body(&mut code, chosen, passed_by)?;
+            body(&mut code, found, passed_by)?;
             code.asm.place(in_data);
             code.beside = false;
         }
-        body(&mut code, chosen, passed_by)?;
+        body(&mut code, found, passed_by)?;
+        if let Some((spread, copy)) = spread {
+            code.asm.place(found);
+            source::pick(&mut code.asm, spread, copy, chosen, passed_by);
+        }
         code.asm.place(chosen);
         code.asm.end(CHOSEN);
         code.asm.place(passed_by);
@@ -80,9 +89,9 @@ pub(super) fn always() -> Vec<Insn> {
     vec![Insn::new(op::RET | op::K, CHOSEN)]
 }
 
-/// Chooses the frames for which a test holds.
-pub(super) fn of_test(test: &Test) -> Result<Vec<Insn>, Why> {
-    Code::program(&[test], |code, chosen, passed_by| {
+/// Chooses the frames for which a test holds, and which the spread, if there is one, gives to the copy.
+pub(super) fn of_test(test: &Test, spread: Option<(&Spread, CopyIndex)>) -> Result<Vec<Insn>, Why> {
+    Code::program(&[test], spread, |code, chosen, passed_by| {
         (code.ends, code.cut) = (true, passed_by);
         code.test(test, chosen, passed_by)
     })

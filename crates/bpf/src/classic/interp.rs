@@ -29,15 +29,16 @@ fn check(program: &[Insn]) -> Result<(), Fault> {
     }
     for (at, insn) in program.iter().enumerate() {
         let left = program.len() - at - 1;
-        let far = |distance: u32| usize::try_from(distance).is_ok_and(|distance| distance < left);
+        let inside = |distance: u32| usize::try_from(distance).is_ok_and(|distance| distance < left);
         match insn.code & 0x07 {
-            op::JMP if insn.code == op::JMP | op::JA => {
-                if !far(insn.k) {
+            op::JMP => {
+                let stays = match insn.code & 0xf0 {
+                    op::JA => inside(insn.k),
+                    _ => inside(insn.jt.into()) && inside(insn.jf.into()),
+                };
+                if !stays {
                     return fault(at, "jumps out of the program");
                 }
-            }
-            op::JMP if !far(insn.jt.into()) || !far(insn.jf.into()) => {
-                return fault(at, "jumps out of the program");
             }
             op::ST | op::STX if insn.k >= 16 => return fault(at, "no such scratch word"),
             op::LD | op::LDX if insn.code & 0xe0 == op::MEM && insn.k >= 16 => {

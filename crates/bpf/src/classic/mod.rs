@@ -21,6 +21,7 @@ mod interp;
 mod listing;
 mod refuse;
 mod rules;
+mod source;
 mod store;
 mod test;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ::rules::form::{Action, Chain, Handed, Number, Program, RuleId, Ruled, SpreadIndex, Test};
+use ::rules::form::{Action, Handed, Method, Number, Operator, RuleId, Ruled, Spread, SpreadIndex, Test};
 use plan::plan::{Hook, HookId, Plan, Rule};
 use wire::LinkType;
 
@@ -39,8 +39,8 @@ impl Refused {
 pub enum Why {
     /// The port's frames do not begin with an Ethernet header.
     LinkType,
-    /// A copy is balanced between monitors.
-    Balanced,
+    /// A copy is balanced between monitors, this way (by source: that of an inner packet).
+    Balanced(Method),
     /// A rule matches by chance.
     Chance,
     /// A chain of headers is followed (`protochain`).
@@ -58,10 +58,19 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LinkType => f.write_str("classic filters look at Ethernet frames only"),
-            Self::Balanced => f.write_str(
-                "classic BPF remembers nothing between frames, so it cannot share copies between monitors",
+            Self::Balanced(Method::Flow) => f.write_str(
+                "classic BPF remembers nothing between frames, so later fragments could not follow the first to \
+                 its monitor",
             ),
-            Self::Chance => f.write_str("classic BPF has no chance that the other backends could repeat"),
+            Self::Balanced(Method::Source) => {
+                f.write_str("classic filters look for no packets within packets: say inner = false")
+            }
+            Self::Balanced(Method::RoundRobin) => {
+                f.write_str("classic BPF remembers nothing between frames, so monitors could not take turns")
+            }
+            Self::Balanced(Method::Random) | Self::Chance => {
+                f.write_str("classic BPF has no chance that the other backends could repeat")
+            }
             Self::Chain => f.write_str("classic BPF has no loop to follow a chain of headers with"),
             Self::TooLong { instructions } => {
                 write!(f, "{instructions} instructions of classic BPF, {INSNS_MAX} are taken")
@@ -85,18 +94,25 @@ pub(super) fn of(plan: &Plan, id: HookId, hook: &Hook) -> Vec<Refused> {
     if plan.port(hook.at.port).link_type != LinkType::ETHERNET {
         add(None, Why::LinkType);
     }
-    let spread = |index: SpreadIndex, program: &Program| program.spreads.get(usize::from(index.0)).is_some();
+    // By the source of the frame itself nothing need be remembered.
+    let simple = |spread: &&Spread| spread.method() == Method::Source && !spread.is_inner();
+    let spread = |index: SpreadIndex| hook.program.spreads.get(usize::from(index.0));
+    let method = |index: SpreadIndex| spread(index).filter(|it| !simple(it)).map(Spread::method);
     for step in &hook.program.steps {
-        if matches!(step.then, Action::Spread(index) if spread(index, &hook.program)) {
-            add(Some(step.rule), Why::Balanced);
+        if let Action::Spread(index) = step.then
+            && let Some(method) = method(index)
+        {
+            add(Some(step.rule), Why::Balanced(method));
         }
         if has_chain(&step.when) {
             add(Some(step.rule), Why::Chain);
         }
     }
     for ruling in hook.program.rule_sets.iter().flat_map(|set| set.rulings()) {
-        if matches!(ruling.verdict, Ruled::Pass(Handed::Spread(index)) if spread(index, &hook.program)) {
-            add(Some(ruling.rule), Why::Balanced);
+        if let Ruled::Pass(Handed::Spread(index)) = ruling.verdict
+            && let Some(method) = method(index)
+        {
+            add(Some(ruling.rule), Why::Balanced(method));
         }
         if ruling.chance.is_some() {
             add(Some(ruling.rule), Why::Chance);
@@ -110,7 +126,7 @@ pub(super) fn of(plan: &Plan, id: HookId, hook: &Hook) -> Vec<Refused> {
 
 fn has_chain(test: &Test) -> bool {
     match test {
-        Test::Chain(Chain { .. }) => true,
+        Test::Chain(_) => true,
         Test::Not(test) => has_chain(test),
         Test::All(tests) | Test::Any(tests) => tests.iter().any(has_chain),
         _ => false,
@@ -123,8 +139,7 @@ pub(super) fn may_end(number: &Number) -> bool {
         Number::Constant(_) | Number::Length | Number::Field(_) => false,
         Number::Load { .. } => true,
         Number::Operation(operator, left, right) => {
-            let divides =
-                matches!(operator, ::rules::form::Operator::Divide | ::rules::form::Operator::Remainder);
+            let divides = matches!(operator, Operator::Divide | Operator::Remainder);
             divides || may_end(left) || may_end(right)
         }
     }

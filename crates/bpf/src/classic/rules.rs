@@ -5,7 +5,9 @@
 //! the last of the others decides, so they are tried from the end. With tags the rules are tried in order, and
 //! two scratch words remember the tag and the decision.
 
-use ::rules::form::{Action, CopyIndex, Handed, Program, RuleId, RuleSet, Ruled, Ruling, Test};
+use ::rules::form::{
+    Action, CopyIndex, Handed, Program, RuleId, RuleSet, Ruled, Ruling, Spread, SpreadIndex, Test,
+};
 
 use super::asm::{Insn, Label, To, op};
 use super::code::{self, Code, DECIDED, TAG, VERSION};
@@ -17,27 +19,55 @@ type Add<'a> = &'a mut dyn FnMut(Duty, RuleId, Result<Vec<Insn>, Why>);
 /// The filters that copy, in program order.
 pub(super) fn copies(program: &Program, add: Add<'_>) {
     for step in &program.steps {
-        if let Action::Copy(copy) = step.then {
-            add(Duty::Copy(copy), step.rule, code::of_test(&step.when));
+        match step.then {
+            Action::Copy(copy) => add(Duty::Copy(copy), step.rule, code::of_test(&step.when, None)),
+            Action::Spread(index) => {
+                for (spread, copy) in choices(program, index) {
+                    let chosen = code::of_test(&step.when, Some((spread, copy)));
+                    add(Duty::Copy(copy), step.rule, chosen);
+                }
+            }
+            Action::Block => {}
         }
     }
     for set in &program.rule_sets {
-        let mut known: Vec<CopyIndex> = Vec::new();
+        let mut known: Vec<Handed> = Vec::new();
         for ruling in set.rulings() {
-            let Ruled::Pass(Handed::Copy(copy)) = ruling.verdict else { continue };
-            if !known.contains(&copy) {
-                known.push(copy);
-                let asked = |other: &Ruling| other.verdict == Ruled::Pass(Handed::Copy(copy));
-                add(Duty::Copy(copy), ruling.rule, of_set(set, asked));
+            let Ruled::Pass(handed) = ruling.verdict else { continue };
+            if known.contains(&handed) {
+                continue;
+            }
+            known.push(handed);
+            let asked = |other: &Ruling| other.verdict == Ruled::Pass(handed);
+            match handed {
+                Handed::Nobody => {}
+                Handed::Copy(copy) => add(Duty::Copy(copy), ruling.rule, of_set(set, None, asked)),
+                Handed::Spread(index) => {
+                    for (spread, copy) in choices(program, index) {
+                        add(Duty::Copy(copy), ruling.rule, of_set(set, Some((spread, copy)), asked));
+                    }
+                }
             }
         }
     }
 }
 
+/// The copies that a spread chooses from, each once; none where the program holds no such spread.
+fn choices(program: &Program, index: SpreadIndex) -> Vec<(&Spread, CopyIndex)> {
+    let Some(spread) = program.spreads.get(usize::from(index.0)) else { return Vec::new() };
+    let mut known = Vec::new();
+    for choice in spread.choices() {
+        if !known.contains(&(spread, choice.copy)) {
+            known.push((spread, choice.copy));
+        }
+    }
+    known
+}
+
 /// The filters that block, in the order in which the first one counts.
 pub(super) fn blocks(program: &Program, add: Add<'_>) {
     for step in program.steps.iter().filter(|step| step.then == Action::Block) {
-        add(Duty::Block(step.rule), step.rule, code::of_test(&step.when));
+        add(Duty::Block(step.rule), step.rule, code::of_test(&step.when, None));
     }
     for set in &program.rule_sets {
         let mut known: Vec<RuleId> = Vec::new();
@@ -45,14 +75,19 @@ pub(super) fn blocks(program: &Program, add: Add<'_>) {
             if !known.contains(&ruling.rule) {
                 known.push(ruling.rule);
                 let asked = |other: &Ruling| other.verdict == Ruled::Block && other.rule == ruling.rule;
-                add(Duty::Block(ruling.rule), ruling.rule, of_set(set, asked));
+                add(Duty::Block(ruling.rule), ruling.rule, of_set(set, None, asked));
             }
         }
     }
 }
 
-/// Chooses the frames of which a rule that is asked for decides.
-fn of_set(set: &RuleSet, asked: impl Fn(&Ruling) -> bool) -> Result<Vec<Insn>, Why> {
+/// Chooses the frames of which a rule that is asked for decides, and which the spread, if there is one, gives to the
+/// copy.
+fn of_set(
+    set: &RuleSet,
+    spread: Option<(&Spread, CopyIndex)>,
+    asked: impl Fn(&Ruling) -> bool,
+) -> Result<Vec<Insn>, Why> {
     let mut tests: Vec<&Test> = set.rulings().iter().map(|ruling| &ruling.when).collect();
     // A set decides about IP alone.
     let any_ip = Test::Address(
@@ -60,7 +95,7 @@ fn of_set(set: &RuleSet, asked: impl Fn(&Ruling) -> bool) -> Result<Vec<Insn>, W
         ::rules::form::Addresses::Range([0; 4].into(), [0; 4].into()),
     );
     tests.push(&any_ip);
-    Code::program(&tests, |code, chosen, passed_by| {
+    Code::program(&tests, spread, |code, chosen, passed_by| {
         code.asm.load_word(VERSION);
         code.asm.when(op::JEQ, 0, passed_by, To::Next);
         if set.asks_tags() {

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+pub mod classic;
 pub mod kernel;
 pub mod steering;
 

@@ -32,6 +32,8 @@ pub struct Linux {
     gate: Gate,
     open: BTreeMap<i32, Open>,
     cpus: Option<usize>,
+    /// What [`Sys::random`] gives, where that is settled.
+    random: Option<u64>,
 }
 
 /// A descriptor that a handle stands for; with what is known of it if it is a map.
@@ -54,6 +56,11 @@ impl Linux {
         let mut linux = Self::default();
         linux.gate.set_fault(Some(fault));
         linux
+    }
+
+    /// What [`Sys::random`] gives from now on, each time: for whoever compares what chance decides.
+    pub fn set_random(&mut self, number: u64) {
+        self.random = Some(number);
     }
 
     /// Calls made so far.
@@ -165,6 +172,9 @@ impl Sys for Linux {
 
     fn random(&mut self) -> Result<u64> {
         self.gate.pass("getrandom", "", false)?;
+        if let Some(number) = self.random {
+            return Ok(number);
+        }
         let mut octets = [0_u8; 8];
         // SAFETY: the buffer is as long as the call is told.
         let got = unsafe { libc::getrandom(octets.as_mut_ptr().cast(), octets.len(), 0) };
