@@ -12,8 +12,13 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("tcpbridge", "tcpreplay"),
 ];
 
-/// Installs the peers, builds the release, and measures. The arguments are those of the program `bench`.
+/// Installs the peers, builds the release, and measures. The arguments are those of the program `bench`; behind the word
+/// `simulate` they are those of virtual time, which has no peers and needs no machine of its own.
 pub fn run(steps: &mut Steps, arguments: &[&str]) {
+    if let ["simulate", arguments @ ..] = arguments {
+        steps.step("simulate", || simulate(arguments));
+        return;
+    }
     steps.step("Debian packages", || machine::packages(PROGRAMS));
     steps.step("bench", || bench(arguments));
 }
@@ -21,4 +26,9 @@ pub fn run(steps: &mut Steps, arguments: &[&str]) {
 fn bench(arguments: &[&str]) -> Outcome {
     run_command(&mut cargo(&["build", "--release", "--locked", "--package=tapwright", "--package=bench"]))?;
     run_command(command(target().join("release/bench")).args(arguments))
+}
+
+fn simulate(arguments: &[&str]) -> Outcome {
+    let bench = ["bench", "--locked", "--package=offline", "--bench=simulate", "--"];
+    run_command(cargo(&bench).args(arguments))
 }

@@ -64,6 +64,9 @@ pub struct OutputReport {
     pub closed: bool,
 }
 
+/// Inputs that are shown; all are in the JSON.
+const INPUTS_MAX: usize = 64;
+
 impl Report {
     /// Whether every input was read to its end.
     pub fn is_whole(&self) -> bool {
@@ -74,11 +77,14 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut inputs = Table::new(["INPUT", "SOURCE", "PACKETS", "BYTES", "OUT OF ORDER"], 2);
-        for input in &self.inputs {
+        for input in self.inputs.iter().take(INPUTS_MAX) {
             let numbers = [input.packets, input.bytes, input.out_of_order].map(|number| number.to_string());
             inputs.row([input.file.clone(), input.source.clone()].into_iter().chain(numbers));
         }
         inputs.print(f)?;
+        if let Some(others) = self.inputs.len().checked_sub(INPUTS_MAX).filter(|others| *others > 0) {
+            writeln!(f, "and {others} more")?;
+        }
         f.write_str("\n")?;
         if !self.outputs.is_empty() {
             let mut outputs = Table::new(["OUTPUT", "PORT", "PACKETS", "BYTES", "TIMES CLAMPED"], 2);

@@ -21,5 +21,5 @@ pub use ledger::{InputReport, OutputReport, Report};
 pub use output::{Outputs, Target};
 pub use refuse::refusals;
 pub use replay::{Progress, ReplayError, replay};
-pub use timed::{Look, Simulated, kernel_stored_bytes, simulate};
+pub use timed::{Look, Simulated, delays, kernel_stored_bytes, simulate};
 pub use walk::each_frame;

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use offline::{Input, Look, Outputs, Progress, ReplayError, Report, Source, Target};
+use plan::plan::Plan;
 use plan::simulation::Simulation;
 use plan::{Compiled, Refusal, shown};
 
@@ -56,7 +57,7 @@ pub fn run(args: &Args) -> ExitCode {
     let stdout_taken = outputs.ports.values().any(is_stdout);
     let mut meter = Meter::new(!args.quiet && io::stderr().is_terminal());
     let show = |progress: &Progress| meter.show(progress.frames, progress.bytes);
-    let timed = !simulation.traffic.is_empty() || plan.ports.iter().any(|port| port.queue.is_some());
+    let timed = !simulation.traffic.is_empty() || offline::delays(plan, &simulation);
     let result = if timed {
         let look = if args.quiet { Look::Nowhere } else { Look::Rated };
         let simulated = offline::simulate(plan, &simulation, inputs, outputs, look, show);
@@ -123,6 +124,16 @@ struct Asked {
     simulation: Simulation,
 }
 
+/// A capture by the place that its frames entered at, from `PORT=CAPTURE`.
+///
+/// # Errors
+/// What is wrong with the word, or that the plan has no such place.
+pub fn input_of(plan: &Plan, word: &OsStr) -> Result<Input, Refusal> {
+    let input = pair(word)
+        .and_then(|(source, file)| Ok(Input { at: plan.point(source)?, source: Source::File(file) }));
+    input.map_err(|refusal| of_option("--read", word, refusal))
+}
+
 /// What the arguments ask for, or everything that is wrong with them.
 fn asked(compiled: &Compiled, args: &Args) -> Result<Asked, Vec<Refusal>> {
     let plan = &compiled.plan;
@@ -133,9 +144,9 @@ fn asked(compiled: &Compiled, args: &Args) -> Result<Asked, Vec<Refusal>> {
     let mut inputs = Vec::new();
     let mut outputs = Outputs { dir: args.write_dir.clone(), ..Outputs::default() };
     for word in &args.read {
-        match pair(word).and_then(|(source, file)| Ok((plan.point(source)?, file))) {
-            Ok((at, file)) => inputs.push(Input { at, source: Source::File(file) }),
-            Err(refusal) => refusals.push(of_option("--read", word, refusal)),
+        match input_of(plan, word) {
+            Ok(input) => inputs.push(input),
+            Err(refusal) => refusals.push(refusal),
         }
     }
     for word in &args.write {

@@ -14,7 +14,7 @@ use super::merge::{Merge, NEVER};
 use super::port::{Departure, Port};
 use super::store::{FrameRef, Store};
 use super::traffic::Source;
-use super::{Arrival, Before, Emerged, Stage};
+use super::{Arrival, Before, Emerged, Stage, capacity};
 use crate::input::Found;
 use crate::meter::PortMeter;
 use crate::output::Output;
@@ -106,7 +106,7 @@ pub(crate) fn run(
 fn ports(plan: &Plan, simulation: &Simulation) -> Vec<Option<Port<Item>>> {
     let port = |(id, sink): (SinkId, &Sink)| {
         let Sink::Port(port) = sink;
-        let queue = plan.port(*port).queue?;
+        let queue = capacity(plan, simulation, *port)?;
         Some(Port::new(queue, simulation.framing, plan.sides(id).len(), simulation.stored_bytes))
     };
     plan.sinks().map(port).collect()

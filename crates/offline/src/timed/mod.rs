@@ -26,7 +26,8 @@ mod store;
 mod traffic;
 
 use plan::arbitrary::Random;
-use plan::plan::HookId;
+use plan::plan::{HookId, Plan, Port, PortId, Queue, Role};
+use plan::simulation::Simulation;
 
 use crate::hub::HubStage;
 
@@ -141,6 +142,23 @@ impl Stage for Before {
             Self::Hub(hub) => hub.advance(now_ns, out),
         }
     }
+}
+
+/// What a monitor port can send, and what its buffers hold: its rate, and no more than its line where that has a speed.
+/// A port whose line alone is known has the queue of a sender on each side. `None` where neither is.
+pub(crate) fn capacity(plan: &Plan, simulation: &Simulation, port: PortId) -> Option<Queue> {
+    let Port { role, queue, .. } = *plan.port(port);
+    let line = simulation.lines.iter().find(|line| line.port == port && role == Role::Monitor);
+    match (queue, line.map(|line| line.speed_bits)) {
+        (queue, None) => queue,
+        (None, Some(rate_bits)) => Some(Queue { rate_bits, buffer_bytes: line::SENDER_BYTES }),
+        (Some(queue), Some(speed)) => Some(Queue { rate_bits: queue.rate_bits.min(speed), ..queue }),
+    }
+}
+
+/// Whether any port of a plan delays frames, so that a replay takes virtual time.
+pub fn delays(plan: &Plan, simulation: &Simulation) -> bool {
+    plan.ports().any(|(port, _)| capacity(plan, simulation, port).is_some())
 }
 
 /// A seed for each of many: all bits of it depend on both arguments.

@@ -16,7 +16,7 @@ use wire::capture::Timestamp;
 use super::engine::{self, Ended, Timed};
 use super::line::{self, Line};
 use super::traffic::{Captured, Made, Source};
-use super::{Before, spread};
+use super::{Before, capacity, spread};
 use crate::hub::{HubCounts, HubStage};
 use crate::input::{Feed, Input, Source as Capture};
 use crate::ledger::{InputReport, Report};
@@ -205,7 +205,7 @@ fn stages(plan: &Plan, simulation: &Simulation) -> (Vec<Before>, Vec<Option<usiz
 fn meters(plan: &Plan, simulation: &Simulation, look: Look) -> Vec<Option<PortMeter>> {
     let meter = |(id, sink): (SinkId, &Sink)| {
         let Sink::Port(port) = *sink;
-        let queue = plan.port(port).queue;
+        let queue = capacity(plan, simulation, port);
         let wanted = match look {
             Look::Nowhere => false,
             Look::Rated => queue.is_some(),

@@ -234,6 +234,22 @@ fn a_line_paces_its_sender() {
     assert!(port.entered.frames.abs_diff(carried) <= 1, "{} {carried}", port.entered.frames);
 }
 
+#[test]
+fn a_monitor_port_sends_no_faster_than_its_line() {
+    let drops = |keys: &str| {
+        let (plan, told) = plan(&EXAMPLE.replace("rate = \"100Mbit\", buffer = \"1MB\"", keys));
+        let sources = ["a=cbr:90Mbit:1500", "b=cbr:50Mbit:1500"];
+        let report = run(&plan, &traffic(&plan, &told, 2 * SECOND, &sources)).report;
+        assert_eq!(report.measured[0].rate_bits, Some(100_000_000), "{keys}");
+        dropped(&report)["a"]
+    };
+    let on_paper = drops("rate = \"100Mbit\", buffer = \"1514000B\"");
+    assert!(on_paper > 5000);
+    assert_eq!(drops("speed = \"100Mbit\""), on_paper);
+    assert_eq!(drops("speed = \"100Mbit\", rate = \"1Gbit\", buffer = \"1514000B\""), on_paper);
+    assert_eq!(drops("speed = \"1Gbit\", rate = \"100Mbit\", buffer = \"1514000B\""), on_paper);
+}
+
 const HUB: &str = include_str!("../../../../examples/hub.toml");
 
 #[test]
