@@ -13,7 +13,7 @@ use common::{steering, untagged};
 use plan::arbitrary::{self, Random};
 use plan::eval::{Fate, State, Time, Verdict, eval};
 use plan::plan::{Plan, Point};
-use rules::form::CopyIndex;
+use rules::form::{Action, CopyIndex, Handed, RuleSet, Ruled};
 use wire::Frame;
 
 const PAIRS: usize = 100_000;
@@ -102,7 +102,11 @@ fn random_plans_and_frames_agree() {
                 }
             };
             hooks.0 += 1;
-            spreads += usize::from(!hook.program.spreads.is_empty());
+            let by_step = hook.program.steps.iter().any(|step| matches!(step.then, Action::Spread(_)));
+            let rulings = hook.program.rule_sets.iter().flat_map(RuleSet::rulings);
+            let mut handed = rulings.map(|ruling| ruling.verdict);
+            let by_rule = handed.any(|verdict| matches!(verdict, Ruled::Pass(Handed::Spread(_))));
+            spreads += usize::from(by_step || by_rule);
             for _ in 0..100 {
                 let data = steering::frame(&mut random, &plan);
                 let verdict = agrees(&plan, &filters, hook.at, &data);

@@ -298,7 +298,16 @@ fn reached(items: &[Item], labels: usize) -> Vec<Item> {
             Item::Place(_) => {}
         }
     }
-    kept
+    // A jump to what is next anyway does nothing.
+    let to_next = |at: usize, to: &Label| {
+        let places = kept[at + 1..].iter().map_while(|item| match item {
+            Item::Place(label) => Some(label),
+            _ => None,
+        });
+        places.into_iter().any(|label| label == to)
+    };
+    let useful = |(at, item): &(usize, &Item)| !matches!(item, Item::Jump(to) if to_next(*at, to));
+    kept.iter().enumerate().filter(useful).map(|(_, item)| *item).collect()
 }
 
 /// Where each item begins, where each label stands, and how long all is.
