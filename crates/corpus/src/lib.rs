@@ -13,6 +13,8 @@
 //! | `listing*.txt` | what is emitted for it, in some cases; compared where it is emitted |
 //! | `counters.txt` | the ledger: ports, copies, monitors by side |
 //!
+//! `classic-refused.txt` says what of which case classic filters refuse.
+//!
 //! `bad/NNN-name.toml` and `bad/NNN-name.plan` are texts that are refused, with the exact messages in
 //! `bad/NNN-name.err`; rule files beside them are `*.conf`. Tests compare; with `TAPWRIGHT_BLESS=1` in the environment they write instead.
 //!

@@ -13,11 +13,15 @@ pub enum Attach {
     Clsact,
     /// Native XDP; monitors by tcx.
     Xdp,
+    /// Classic filters.
+    Classic,
 }
 
 impl Attach {
-    /// All of them.
+    /// All that run programs of eBPF.
     pub const ALL: [Self; 3] = [Self::Tcx, Self::Clsact, Self::Xdp];
+    /// Classic filters too, which do not take every rule.
+    pub const EVERY: [Self; 4] = [Self::Tcx, Self::Clsact, Self::Xdp, Self::Classic];
 
     /// The word in the config, and in the ledger.
     pub fn name(self) -> &'static str {
@@ -25,6 +29,7 @@ impl Attach {
             Self::Tcx => "tcx",
             Self::Clsact => "clsact",
             Self::Xdp => "xdp",
+            Self::Classic => "classic",
         }
     }
 }

@@ -127,6 +127,11 @@ fn privileged_a_million_frames_while_processes_are_killed_by_tcx() {
 }
 
 #[test]
+fn privileged_a_million_frames_while_processes_are_killed_by_classic_filters() {
+    a_million_frames(Attach::Classic);
+}
+
+#[test]
 fn privileged_a_million_frames_while_processes_are_killed_by_xdp() {
     a_million_frames(Attach::Xdp);
 }

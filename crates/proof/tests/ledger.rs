@@ -86,6 +86,12 @@ fn privileged_the_ledger_is_what_others_count_by_clsact() {
 }
 
 #[test]
+fn privileged_the_ledger_of_every_device_is_what_others_count_by_classic_filters() {
+    let _alone = proof::alone();
+    DEVICES.into_iter().for_each(|device| balances(device, Attach::Classic));
+}
+
+#[test]
 fn privileged_the_ledger_of_every_device_is_what_others_count_by_xdp() {
     let _alone = proof::alone();
     // A watched interface is never attached by XDP: `up` refuses it.

@@ -247,6 +247,11 @@ fn privileged_odd_frames_by_clsact() {
 }
 
 #[test]
+fn privileged_odd_frames_by_classic_filters() {
+    through_all(Attach::Classic, 1500);
+}
+
+#[test]
 fn privileged_odd_frames_by_xdp() {
     through_all(Attach::Xdp, 1500);
 }
@@ -254,6 +259,11 @@ fn privileged_odd_frames_by_xdp() {
 #[test]
 fn privileged_jumbo_by_tcx() {
     through_all(Attach::Tcx, 9000);
+}
+
+#[test]
+fn privileged_jumbo_by_classic_filters() {
+    through_all(Attach::Classic, 9000);
 }
 
 #[test]

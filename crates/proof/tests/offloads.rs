@@ -126,6 +126,13 @@ fn privileged_tcp_in_a_vlan() {
 }
 
 #[test]
+fn privileged_tcp_by_classic_filters() {
+    let _alone = proof::alone();
+    through(Attach::Classic, None, v4, SMALLER);
+    through(Attach::Classic, Some(20), v6, SMALLER);
+}
+
+#[test]
 fn privileged_tcp_by_clsact() {
     let _alone = proof::alone();
     through(Attach::Clsact, None, v4, SMALLER);

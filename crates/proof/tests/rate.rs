@@ -114,7 +114,7 @@ fn loses_what_it_must(attach: Attach, rate_mbit_s: u64, frame_bytes: usize, dura
 #[test]
 fn privileged_a_burst_that_the_buffers_hold_loses_nothing() {
     let _alone = proof::alone();
-    for attach in Attach::ALL {
+    for attach in Attach::EVERY {
         for frame_bytes in [LEAST, FULL] {
             let rig = rig(attach, RATE_MBIT_S);
             // 0.9 MB a side at once: far beyond the rate for a few ms.
@@ -160,6 +160,12 @@ fn privileged_small_frames_at_140_percent() {
 fn privileged_140_percent_by_clsact() {
     let _alone = proof::alone();
     loses_what_it_must(Attach::Clsact, RATE_MBIT_S, FULL, SHORT);
+}
+
+#[test]
+fn privileged_140_percent_by_classic_filters() {
+    let _alone = proof::alone();
+    loses_what_it_must(Attach::Classic, RATE_MBIT_S, FULL, SHORT);
 }
 
 #[test]

@@ -81,7 +81,7 @@ fn selects(rig: &Rig, from: &End, side: &str, before: u64) -> u64 {
 #[test]
 fn privileged_vlans_are_selected_on_a_link() {
     let _alone = proof::alone();
-    for attach in Attach::ALL {
+    for attach in Attach::EVERY {
         // tcx and clsact see the outer tag beside the data, XDP sees it in the data.
         let rig = rig(&PORT_AGGREGATOR, attach, VLANS);
         let mut far = rig.capture(rig.far("b"));
@@ -100,7 +100,7 @@ fn privileged_vlans_are_selected_on_a_link() {
 #[test]
 fn privileged_vlans_are_selected_on_a_watched_interface() {
     let _alone = proof::alone();
-    for attach in [Attach::Tcx, Attach::Clsact] {
+    for attach in [Attach::Tcx, Attach::Clsact, Attach::Classic] {
         // Received tags are beside the data; those of a packet socket are in the data on their way out.
         let rig = rig(&watch(), attach, VLANS);
         let sent = selects(&rig, rig.far("w"), "w:rx", 0);
@@ -134,7 +134,7 @@ fn active(rig: &Rig, end: &End) -> Vec<String> {
 #[test]
 fn privileged_a_watched_interface_keeps_its_offloads_and_its_copies_are_cut() {
     let _alone = proof::alone();
-    for attach in [Attach::Tcx, Attach::Clsact] {
+    for attach in [Attach::Tcx, Attach::Clsact, Attach::Classic] {
         let far = End::new("right", "eth0");
         let rig = Rig::with_ends(&[("w", far.clone()), ("m1", End::new("outside", "m1"))], 1500);
         // Until it has its addresses, and the sensor listens.

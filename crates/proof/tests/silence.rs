@@ -78,6 +78,6 @@ fn privileged_the_tap_answers_nobody_and_says_nothing() {
     let _alone = proof::alone();
     let silent = ["port-aggregator", "span-regeneration"];
     for device in DEVICES.into_iter().filter(|device| silent.contains(&device.name)) {
-        Attach::ALL.into_iter().for_each(|attach| is_silent(device, attach));
+        Attach::EVERY.into_iter().for_each(|attach| is_silent(device, attach));
     }
 }
