@@ -1,14 +1,19 @@
 //! `tapwright check`: every problem and all advice at once, or the plan.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use bpf::layout::Wiring;
+use offline::meter::PortReport;
+use offline::{Look, Outputs, ReplayError};
 use plan::plan::Plan;
-use plan::{Compiled, RuleFile};
+use plan::simulation::Simulation;
+use plan::units::{ShownRate, ShownSize};
+use plan::{Advice, Compiled, Refusal, RuleFile, shown};
 
-use crate::input;
 use crate::output::{self, NO, TROUBLE, YES};
+use crate::{input, replay};
 
 /// Arguments of `check`.
 #[derive(clap::Args)]
@@ -18,6 +23,9 @@ pub struct Args {
     /// Hold it against this machine too: interfaces, addresses, privileges, kernel
     #[arg(long)]
     here: bool,
+    /// Hold the buffers of monitor ports against what entered at a port (PORT:rx, PORT:tx where watched); may be repeated
+    #[arg(long, value_name = "PORT=CAPTURE")]
+    read: Vec<OsString>,
     /// Print the pf rules that it names: one rule a line, lists expanded, in the canonical form
     #[arg(long)]
     rules: bool,
@@ -42,10 +50,16 @@ enum View {
 
 /// Checks a file, and prints its plan.
 pub fn run(args: &Args) -> ExitCode {
-    let Compiled { plan, advice, rule_files, .. } = match input::compiled(&args.file) {
+    let Compiled { plan, mut advice, rule_files, simulation, .. } = match input::compiled(&args.file) {
         Ok(read) => read,
         Err(code) => return code,
     };
+    if !args.read.is_empty() {
+        match of_captures(&plan, simulation, &args.read) {
+            Ok(more) => advice.extend(more),
+            Err(code) => return code,
+        }
+    }
     for piece in advice {
         eprint!("{piece}");
     }
@@ -73,6 +87,88 @@ pub fn run(args: &Args) -> ExitCode {
     plan::text::print(&plan, &mut text).expect("writing to a String cannot fail");
     output::print(text);
     ExitCode::from(YES)
+}
+
+/// What captures say of the buffers of monitor ports. What is wrong with them has been said on stderr.
+fn of_captures(plan: &Plan, simulation: Simulation, read: &[OsString]) -> Result<Vec<Advice>, ExitCode> {
+    let mut refusals = Vec::new();
+    let mut inputs = Vec::new();
+    for word in read {
+        match replay::input_of(plan, word) {
+            Ok(input) => inputs.push(input),
+            Err(refusal) => refusals.push(refusal),
+        }
+    }
+    if plan.ports.iter().all(|port| port.queue.is_none()) {
+        let what = "--read: no monitor port has a rate, so that there is no buffer to hold a capture against";
+        refusals
+            .push(Refusal::new(what, "give the monitor ports their `rate`, and `buffer` if they have one"));
+    }
+    if !refusals.is_empty() {
+        return Err(output::fail(NO, ReplayError::Refused(refusals)));
+    }
+    let simulation = Simulation { traffic: Vec::new(), duration_ns: None, ..simulation };
+    let simulated = offline::simulate(plan, &simulation, inputs, Outputs::default(), Look::Rated, |_| {});
+    let report = simulated.map_err(replay::failed)?.report;
+    if let Some(input) = report.inputs.iter().find(|input| input.broken.is_some()) {
+        let broken = input.broken.as_ref().map_or("", String::as_str);
+        let what = format!("{}: {broken}", input.file);
+        return Err(output::fail(NO, Refusal::new(what, "name captures that can be read to their end")));
+    }
+    Ok(report.measured.iter().filter_map(of_burst).collect())
+}
+
+/// A monitor port whose buffer was too small for what came.
+fn of_burst(port: &PortReport) -> Option<Advice> {
+    let lost = port.total.dropped;
+    let (rate, buffer) = (port.rate_bits?, port.buffer_bytes?);
+    if lost.frames == 0 {
+        return None;
+    }
+    let sides: Vec<String> = port
+        .sides
+        .iter()
+        .filter(|side| side.measures.dropped.frames > 0)
+        .map(|side| format!("{} of {}", side.measures.dropped.frames, shown(&side.name)))
+        .collect();
+    let peaks = port.bursts.iter().map(|burst| {
+        let (us, mbit) = (burst.window_ns / 1000, burst.peak_bits / 1_000_000);
+        if us < 1000 {
+            format!("{mbit} Mbit/s for {us} us")
+        } else {
+            format!("{mbit} Mbit/s for {} ms", us / 1000)
+        }
+    });
+    let peaks: Vec<String> = peaks.collect();
+    let mut cures = Vec::new();
+    if let Some(cure) = &port.cure {
+        cures.extend(
+            cure.rate_bits.map(|bits| {
+                format!("rate = \"{}\" with this buffer", ShownRate(bits.next_multiple_of(1000)))
+            }),
+        );
+        let for_good = if cure.lasting { "" } else { ", for as long as this capture and no longer" };
+        let octets = ShownSize(cure.buffer_bytes.next_multiple_of(1000));
+        cures.push(format!("buffer = \"{octets}\" at this rate{for_good}"));
+    }
+    cures.push("or let rules choose what the sensor needs (kind = \"distributor\")".to_owned());
+    Some(Advice {
+        at: None,
+        what: format!(
+            "the buffer of {}, {} a side at {}, is too small for what the captures bring",
+            shown(&port.name),
+            ShownSize(buffer),
+            ShownRate(rate)
+        ),
+        why: format!(
+            "{} of {} frames would be lost ({}); they come at up to {}",
+            lost.frames,
+            port.total.offered.frames,
+            plan::listed(&sides),
+            plan::listed(&peaks)
+        ),
+        cure: format!("these would have lost nothing: {}", cures.join("; ")),
+    })
 }
 
 /// The canonical text of each rule file; where there are several, each below its name.

@@ -2,6 +2,8 @@
 //! writes the golden help texts. Commands that look at the machine run in a network namespace of their own.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
+#[path = "cli/check.rs"]
+mod check;
 #[path = "cli/manual.rs"]
 mod manual;
 #[path = "cli/replay.rs"]

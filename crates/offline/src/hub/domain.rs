@@ -160,6 +160,8 @@ pub(crate) struct Domain<T> {
     ports: Vec<Port<T>>,
     next: Option<(u64, Event)>,
     began_ns: Option<u64>,
+    /// When the first of the transmissions began that collide now.
+    colliding_from: Option<u64>,
     counts: HubCounts,
 }
 
@@ -182,6 +184,7 @@ impl<T: Copy> Domain<T> {
             ports: ports.iter().map(port).collect(),
             next: None,
             began_ns: None,
+            colliding_from: None,
             counts: HubCounts { name: name.to_owned(), speed_bits, ..HubCounts::default() },
         }
     }
@@ -312,6 +315,10 @@ impl<T: Copy> Domain<T> {
                 }
             }
         }
+        if mine.collided {
+            let began = self.ports.iter().filter_map(|other| other.sending.as_ref()).map(|it| it.start).min();
+            self.colliding_from.get_or_insert(began.unwrap_or(now));
+        }
         let port = &mut self.ports[index];
         port.attempts += 1;
         port.sending = Some(mine);
@@ -327,7 +334,6 @@ impl<T: Copy> Domain<T> {
         let mut tail = Tail { start, end: now, frame: None };
         if collided {
             self.counts.collisions += 1;
-            self.counts.wasted_ns += now - start;
         } else {
             self.counts.busy_ns += now - start + pace.gap;
             port.counts.attempts[port.attempts - 1] += 1;
@@ -337,6 +343,10 @@ impl<T: Copy> Domain<T> {
         if !collided {
             return;
         }
+        if !self.ports.iter().any(|other| other.sending.is_some_and(|sending| sending.collided)) {
+            self.counts.wasted_ns += now - self.colliding_from.take().unwrap_or(start);
+        }
+        let port = &mut self.ports[index];
         let cause = if port.counts.tap {
             port.counts.lost_of_tap += 1;
             Cause::OfTap
