@@ -85,7 +85,7 @@ pub struct PortMeter {
     from_ns: Option<u64>,
     until_ns: u64,
     sides: Vec<Side>,
-    all: Windows<3>,
+    all: Windows<SHORT_NS, 3>,
     depth: Depth,
     waiting: u64,
     shadows: Option<Shadows>,
@@ -105,7 +105,7 @@ struct Side {
     lost_ns: Option<(u64, u64)>,
     depth: Depth,
     delays: Histogram,
-    windows: Windows<1>,
+    windows: Windows<PEAK_NS, 1>,
 }
 
 impl Side {
@@ -119,7 +119,7 @@ impl Side {
             lost_ns: None,
             depth: Depth::default(),
             delays: Histogram::default(),
-            windows: Windows::new(PEAK_NS, None),
+            windows: Windows::new(None),
         }
     }
 }
@@ -133,7 +133,7 @@ impl PortMeter {
         let sides: Vec<Side> = spec.sides.iter().map(|_| Side::new()).collect();
         let rate = spec.rate_bits.filter(|_| spec.cure);
         let shadows = rate.and_then(|rate| Shadows::new(sides.len(), rate, spec.buffer_bytes));
-        let all = Windows::new(SHORT_NS, spec.rate_bits);
+        let all = Windows::new(spec.rate_bits);
         let depth = Depth::default();
         Self { spec, from_ns: None, until_ns: 0, sides, all, depth, waiting: 0, shadows, series: None }
     }

@@ -136,7 +136,7 @@ pub struct Burst {
 }
 
 /// What would have lost nothing of this load. Both are sound, not only likely: with either the port model loses no
-/// frame of the same load.
+/// frame of the same load. They are rounded up to four digits.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Cure {
     /// The lowest rate that is enough with the buffer as it is: one of a series, [`Cure::rate_step_percent`] apart.

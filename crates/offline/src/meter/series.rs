@@ -4,6 +4,8 @@ use serde::Serialize;
 
 /// Most bins of a series; even.
 const BINS: usize = 1000;
+/// How long octets are added up for the peaks of a series, nanoseconds.
+pub(super) const PEAK_NS: u64 = 1_000_000;
 /// The first width of a bin, nanoseconds.
 const WIDTH_NS: u64 = 1_000;
 
@@ -16,6 +18,9 @@ pub struct Series {
     pub width_ns: u64,
     /// By side, in the order of the plan.
     pub sides: Vec<SideSeries>,
+    /// The most bytes of wire that all sides together offered in one millisecond that began in each bin; milliseconds
+    /// are counted from `from_ns`.
+    pub peaks: Vec<u64>,
     /// The distribution of delays of all sides: nanoseconds, and the part of frames that took no longer, in millionths.
     pub delays: Vec<(u64, u32)>,
 }
@@ -55,17 +60,19 @@ impl SideSeries {
     }
 
     fn halve(&mut self) {
-        let halve = |bins: &mut Vec<u64>, join: fn(u64, u64) -> u64| {
-            for index in 0..BINS {
-                let pair = |at: usize| bins.get(at).copied().unwrap_or(0);
-                bins[index] = join(pair(2 * index), pair(2 * index + 1));
-            }
-        };
         for bins in [&mut self.offered, &mut self.carried, &mut self.dropped] {
             halve(bins, |one, other| one + other);
         }
         halve(&mut self.deepest, u64::max);
         self.waiting_bin /= 2;
+    }
+}
+
+/// Makes one bin of two neighbours each.
+fn halve(bins: &mut [u64], join: fn(u64, u64) -> u64) {
+    for index in 0..BINS {
+        let pair = |at: usize| bins.get(at).copied().unwrap_or(0);
+        bins[index] = join(pair(2 * index), pair(2 * index + 1));
     }
 }
 
@@ -77,6 +84,9 @@ pub(super) struct SeriesMeter {
     bin: usize,
     bin_from_ns: u64,
     bin_until_ns: u64,
+    /// Where the millisecond that is going on ends, and its octets.
+    peak_until_ns: u64,
+    peak: u64,
 }
 
 impl SeriesMeter {
@@ -90,8 +100,10 @@ impl SeriesMeter {
             ..SideSeries::default()
         };
         let sides = sides.iter().map(side).collect();
-        let series = Series { from_ns, width_ns: WIDTH_NS, sides, delays: Vec::new() };
-        Self { series, bin: 0, bin_from_ns: from_ns, bin_until_ns: from_ns + WIDTH_NS }
+        let series = Series { from_ns, width_ns: WIDTH_NS, sides, peaks: vec![0; BINS], delays: Vec::new() };
+        let bin_until_ns = from_ns.saturating_add(WIDTH_NS);
+        let peak_until_ns = from_ns.saturating_add(PEAK_NS);
+        Self { series, bin: 0, bin_from_ns: from_ns, bin_until_ns, peak_until_ns, peak: 0 }
     }
 
     /// The bin of a time; what is before the first counts in it.
@@ -108,6 +120,7 @@ impl SeriesMeter {
         let offset = at_ns.saturating_sub(series.from_ns);
         while offset / series.width_ns >= BINS as u64 {
             series.sides.iter_mut().for_each(SideSeries::halve);
+            halve(&mut series.peaks, u64::max);
             series.width_ns *= 2;
         }
         let bin = offset / series.width_ns;
@@ -120,6 +133,22 @@ impl SeriesMeter {
     pub(super) fn offered(&mut self, at_ns: u64, side: usize, wire_bytes: u64) {
         let bin = self.at(at_ns);
         self.series.sides[side].offered[bin] += wire_bytes;
+        if at_ns >= self.peak_until_ns {
+            self.end_peak();
+            let passed = (at_ns - self.peak_until_ns) / PEAK_NS + 1;
+            self.peak_until_ns = self.peak_until_ns.saturating_add(passed * PEAK_NS);
+        }
+        self.peak += wire_bytes;
+    }
+
+    /// The millisecond that was going on is over.
+    fn end_peak(&mut self) {
+        let offset = self.peak_until_ns - PEAK_NS - self.series.from_ns;
+        let bin = usize::try_from(offset / self.series.width_ns).unwrap_or(BINS);
+        if let Some(most) = self.series.peaks.get_mut(bin) {
+            *most = (*most).max(self.peak);
+        }
+        self.peak = 0;
     }
 
     #[inline]
@@ -151,6 +180,7 @@ impl SeriesMeter {
     /// The series up to `until_ns`.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of 1 in millionths")]
     pub(super) fn finish(mut self, until_ns: u64, delays: &[(u64, f64)]) -> Series {
+        self.end_peak();
         let last = self.at(until_ns.saturating_sub(1).max(self.series.from_ns));
         for side in 0..self.series.sides.len() {
             let waiting = self.series.sides[side].waiting;
@@ -160,6 +190,7 @@ impl SeriesMeter {
                 bins.truncate(last + 1);
             }
         }
+        self.series.peaks.truncate(last + 1);
         self.series.delays = delays.iter().map(|(ns, part)| (*ns, (part * 1e6) as u32)).collect();
         self.series
     }

@@ -36,7 +36,7 @@ impl fmt::Display for Reports<'_> {
             f.write_char('\n')?;
             queues(&shown).print(f)?;
         }
-        if shown.iter().any(|port| port.total.delay.is_some()) {
+        if shown.iter().any(|port| delayed(port)) {
             f.write_char('\n')?;
             delays(&shown).print(f)?;
         }
@@ -137,9 +137,14 @@ fn queues(ports: &[&PortReport]) -> Table {
     table
 }
 
+/// Whether there is anything to say of delays: a port without a rate has none.
+fn delayed(port: &PortReport) -> bool {
+    port.rate_bits.is_some() && port.total.delay.is_some()
+}
+
 fn delays(ports: &[&PortReport]) -> Table {
     let mut table = Table::new(["PORT", "SIDE", "DELAY 50 %", "90 %", "99 %", "99.9 %", "MOST"], 2);
-    for port in ports {
+    for port in ports.iter().filter(|port| delayed(port)) {
         for (side, measures) in rows(port) {
             let Some(delay) = measures.delay else { continue };
             let values = [delay.p50_ns, delay.p90_ns, delay.p99_ns, delay.p999_ns, delay.max_ns];

@@ -146,6 +146,26 @@ fn bins_of_a_series_add_up_and_are_bounded() {
 }
 
 #[test]
+fn the_peak_of_each_millisecond_is_in_the_bin_where_it_began() {
+    let mut meter = PortMeter::new(spec(1, 8_000_000, 5000));
+    // Frame n comes n^2 / 100 ms after the first: more in early milliseconds than in late ones.
+    let at = |number: u64| 7_000_000 + number * number * 10_000;
+    (0..1000).for_each(|number| meter.offered(at(number), 0, 100, 100));
+    let series = meter.finish(0).series.unwrap();
+    assert!(series.width_ns > 1_000_000, "{}", series.width_ns);
+    let mut exact = vec![0; series.peaks.len()];
+    for millisecond in 0..10_000u64 {
+        let from = 7_000_000 + millisecond * 1_000_000;
+        let frames = (0..1000).filter(|number| (from..from + 1_000_000).contains(&at(*number))).count();
+        let bin = usize::try_from(millisecond * 1_000_000 / series.width_ns).unwrap();
+        if let Some(most) = exact.get_mut(bin) {
+            *most = (frames as u64 * 100).max(*most);
+        }
+    }
+    assert_eq!(series.peaks, exact);
+}
+
+#[test]
 fn what_waits_through_bins_without_events_is_seen_in_them() {
     let mut meter = PortMeter::new(Spec { plots: true, ..spec(1, 8_000_000, 5000) });
     meter.offered(0, 0, 1000, 1000);

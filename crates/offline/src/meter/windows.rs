@@ -140,30 +140,29 @@ pub(super) fn bits_a_second(octets: u64, ns: u64) -> u64 {
     bits.checked_div(u128::from(ns)).and_then(|rate| u64::try_from(rate).ok()).unwrap_or(0)
 }
 
-/// Windows of which each is ten times as long as the one before.
+/// Windows of which each is ten times as long as the one before; the shortest has steps of `STEP_NS`.
 #[derive(Clone, Debug)]
-pub(super) struct Windows<const COUNT: usize> {
+pub(super) struct Windows<const STEP_NS: u64, const COUNT: usize> {
     /// Octets of the shortest step that is going on, not yet in a window.
     current: u64,
     /// Its number.
     step: u64,
     /// Where it ends.
     end_ns: u64,
-    step_ns: u64,
     windows: [Window; COUNT],
     limited: bool,
 }
 
-impl<const COUNT: usize> Windows<COUNT> {
-    /// The shortest has steps of `step_ns`.
-    pub(super) fn new(step_ns: u64, rate_bits: Option<u64>) -> Self {
-        let mut next_ns = step_ns;
+impl<const STEP_NS: u64, const COUNT: usize> Windows<STEP_NS, COUNT> {
+    /// Windows that have seen nothing.
+    pub(super) fn new(rate_bits: Option<u64>) -> Self {
+        let mut next_ns = STEP_NS;
         let windows = std::array::from_fn(|_| {
             let window = Window::new(next_ns, rate_bits);
             next_ns = next_ns.saturating_mul(FACTOR);
             window
         });
-        Self { current: 0, step: 0, end_ns: 0, step_ns, windows, limited: rate_bits.is_some() }
+        Self { current: 0, step: 0, end_ns: 0, windows, limited: rate_bits.is_some() }
     }
 
     /// So many octets at this time. What is older than the step that is going on counts in it.
@@ -171,8 +170,8 @@ impl<const COUNT: usize> Windows<COUNT> {
     pub(super) fn add(&mut self, at_ns: u64, octets: u64) {
         if at_ns >= self.end_ns {
             self.end_step();
-            self.step = at_ns / self.step_ns;
-            self.end_ns = (self.step + 1).saturating_mul(self.step_ns);
+            self.step = at_ns / STEP_NS;
+            self.end_ns = (self.step + 1).saturating_mul(STEP_NS);
         }
         self.current += octets;
     }
@@ -246,7 +245,7 @@ mod tests {
                 })
                 .collect();
             let rate = 1_000_000_000 + random.below(1 << 33) as u64;
-            let mut windows: Windows<3> = Windows::new(SHORT_NS, Some(rate));
+            let mut windows: Windows<SHORT_NS, 3> = Windows::new(Some(rate));
             events.iter().for_each(|(at, octets)| windows.add(*at, *octets));
             windows.finish();
             for (burst, step_ns) in windows.bursts().iter().zip([2_000, 20_000, 200_000]) {
@@ -266,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_frame_alone_is_no_burst() {
-        let mut windows: Windows<3> = Windows::new(SHORT_NS, Some(100_000_000));
+        let mut windows: Windows<SHORT_NS, 3> = Windows::new(Some(100_000_000));
         windows.add(5, 1538);
         windows.finish();
         let exceeded: Vec<Option<u64>> = windows.bursts().iter().map(|burst| burst.exceeded).collect();

@@ -65,12 +65,19 @@ impl Shadows {
         let deepest = self.backlog.deepest();
         let reserve = if deepest > 0 { u64::from(self.longest) * u64::from(self.sides - 1) } else { 0 };
         Cure {
-            rate_bits: self.bank.as_mut().and_then(Bank::finish),
+            rate_bits: self.bank.as_mut().and_then(Bank::finish).map(round_up),
             rate_step_percent: bank::STEP_PERCENT,
-            buffer_bytes: deepest + reserve,
+            buffer_bytes: round_up(deepest + reserve),
             lasting,
         }
     }
+}
+
+/// To four digits, as it is shown and will be typed: what is rounded down might lose something.
+fn round_up(value: u64) -> u64 {
+    let digits = value.checked_ilog10().unwrap_or(0);
+    let unit = 10u64.pow(digits.saturating_sub(3));
+    value.checked_next_multiple_of(unit).unwrap_or(value)
 }
 
 #[cfg(test)]

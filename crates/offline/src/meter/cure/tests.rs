@@ -119,3 +119,9 @@ fn more_sides_than_a_plan_has_are_not_worked_out() {
     assert!(Shadows::new(16, RATE, None).is_some());
     assert!(Shadows::new(17, RATE, None).is_none());
 }
+
+#[test]
+fn what_is_told_is_rounded_up_to_what_is_shown() {
+    assert_eq!([0, 7, 9999, 10_001, 134_244_979].map(round_up), [0, 7, 9999, 10_010, 134_300_000]);
+    assert_eq!(round_up(u64::MAX), u64::MAX);
+}

@@ -9,7 +9,7 @@ mod svg;
 use plan::units::{ShownRate, ShownSize};
 
 use super::report::PortReport;
-use super::series::{Series, SideSeries};
+use super::series::{PEAK_NS, Series, SideSeries};
 use super::show::Time;
 use axis::{Axis, RATES, SIZES, TIMES, number, unit};
 use svg::{Anchor, Drawing};
@@ -28,6 +28,7 @@ const RATE_STEPS: usize = 240;
 const GRID: &str = "stroke=\"#e4e4e4\" stroke-width=\"1\" fill=\"none\"";
 const FRAME: &str = "stroke=\"#888\" stroke-width=\"1\" fill=\"none\"";
 const LIMIT: &str = "stroke=\"#222\" stroke-width=\"1.3\" stroke-dasharray=\"6 4\" fill=\"none\"";
+const PEAK: &str = "stroke=\"#777\" stroke-width=\"1\" fill=\"none\"";
 const FIRST_LOSS: &str = "stroke=\"#D55E00\" stroke-width=\"1.3\" stroke-dasharray=\"2 3\" fill=\"none\"";
 const SMALL: &str = " font-size=\"12\" fill=\"#444\"";
 
@@ -148,6 +149,11 @@ impl<'a> Figure<'a> {
             "stroke=\"#222\" stroke-width=\"2\" fill=\"none\"",
         );
         self.drawing.text(at + 19.0, y, Anchor::Start, "", "carried");
+        if self.peaks().is_some() {
+            let at = next("offered, peak of 1 ms");
+            self.drawing.line((at, y - 4.5), (at + 14.0, y - 4.5), PEAK);
+            self.drawing.text(at + 19.0, y, Anchor::Start, "", "offered, peak of 1 ms");
+        }
         let at = next("limit of the port");
         self.drawing.line((at, y - 4.5), (at + 20.0, y - 4.5), LIMIT);
         self.drawing.text(at + 25.0, y, Anchor::Start, "", "limit of the port");
@@ -216,9 +222,25 @@ impl<'a> Figure<'a> {
         self.curves.iter().map(level).collect()
     }
 
+    /// The highest rate over a millisecond in each step, where steps are longer and these are clearly higher.
+    fn peaks(&self) -> Option<Vec<f64>> {
+        let bins = self.bins_a_step();
+        if bins as u64 * self.series.width_ns < 4 * PEAK_NS {
+            return None;
+        }
+        let rate = |octets: u64| octets as f64 * 8e9 / PEAK_NS as f64;
+        let highest_of = |bins: &[u64]| rate(bins.iter().copied().max().unwrap_or(0));
+        let peaks: Vec<f64> = self.series.peaks.chunks(bins).map(highest_of).collect();
+        let means = self.levels(|side| self.rate_of(&side.offered));
+        let mean = means.last().map_or(0.0, |(level, _)| highest(level));
+        (highest(&peaks) > 1.5 * mean).then_some(peaks)
+    }
+
     fn rates(&mut self, place: (f64, f64)) {
         let levels = self.levels(|side| self.rate_of(&side.offered));
         let most = levels.last().map_or(0.0, |(level, _)| highest(level));
+        let peaks = self.peaks();
+        let most = peaks.as_deref().map_or(0.0, highest).max(most);
         let limit = self.report.rate_bits.map(|rate| rate as f64);
         // A port that is ten times as fast as what comes would press everything to the floor.
         let shown = limit.filter(|limit| *limit <= most * 10.0);
@@ -234,6 +256,10 @@ impl<'a> Figure<'a> {
         let corners = self.steps(&carried, self.bins_a_step(), axis);
         let style = "stroke=\"#222\" stroke-width=\"1.6\" fill=\"none\"";
         self.drawing.path(corners, false, style);
+        if let Some(peaks) = peaks {
+            let corners = self.steps(&peaks, self.bins_a_step(), axis);
+            self.drawing.path(corners, false, PEAK);
+        }
         self.limit(axis, shown);
         if limit.is_some() && shown.is_none() {
             let y = place.0 + 14.0;
