@@ -2,6 +2,7 @@
 //!
 //! Never does I/O, never looks at a clock: a crash is reproduced by its bytes alone.
 
+pub mod bond;
 pub mod capture;
 pub mod causal;
 pub mod expr;

@@ -1,4 +1,5 @@
-//! Runs the benchmarks: taps and their peers side by side, rules, and `up` with many links and many rules.
+//! Runs the benchmarks: taps and their peers side by side, rules, `up` with many links and many rules, and captures
+//! bonded beside mergecap, tcpslice and dd.
 
 use crate::machine;
 use crate::steps::{Outcome, Steps, cargo, command, run as run_command, target};
@@ -7,9 +8,11 @@ use crate::steps::{Outcome, Steps, cargo, command, run as run_command, target};
 const PROGRAMS: &[(&str, &str)] = &[
     ("daemonlogger", "daemonlogger"),
     ("ip", "iproute2"),
+    ("mergecap", "wireshark-common"),
     ("nft", "nftables"),
     ("tc", "iproute2"),
     ("tcpbridge", "tcpreplay"),
+    ("tcpslice", "tcpslice"),
 ];
 
 /// Installs the peers, builds the release, and measures. The arguments are those of the program `bench`; behind the word
@@ -21,6 +24,7 @@ pub fn run(steps: &mut Steps, arguments: &[&str]) {
     }
     steps.step("Debian packages", || machine::packages(PROGRAMS));
     steps.step("bench", || bench(arguments));
+    steps.step("bond", bond);
 }
 
 fn bench(arguments: &[&str]) -> Outcome {
@@ -31,4 +35,8 @@ fn bench(arguments: &[&str]) -> Outcome {
 fn simulate(arguments: &[&str]) -> Outcome {
     let bench = ["bench", "--locked", "--package=offline", "--bench=simulate", "--"];
     run_command(cargo(&bench).args(arguments))
+}
+
+fn bond() -> Outcome {
+    run_command(&mut cargo(&["bench", "--locked", "--package=offline", "--bench=bond"]))
 }

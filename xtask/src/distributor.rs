@@ -10,7 +10,7 @@ use crate::steps::{Outcome, command, output};
 /// The host behind sf0 in `web.pcap`: its frames enter there, all others at sf1.
 const INSIDE: &str = "10.0.0.6";
 /// The capture below the directory of data.
-const CAPTURE: &str = "web.pcap";
+pub const CAPTURE: &str = "web.pcap";
 const CONFIG: &str = "distributor.toml";
 
 /// What each sensor should see, as tcpdump says it, with the host's own frames first.
@@ -65,7 +65,7 @@ pub fn check(dir: &Path) -> Outcome {
 }
 
 /// The frames of the host inside, and all others, as captures.
-fn halves(file: &Path) -> Result<[Vec<u8>; 2], String> {
+pub fn halves(file: &Path) -> Result<[Vec<u8>; 2], String> {
     let octets = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let mut halves = [Vec::new(), Vec::new()];
     let writers = halves.each_mut().map(|half| PcapWriter::new(wire::LinkType::ETHERNET, false, half));

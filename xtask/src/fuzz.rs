@@ -16,6 +16,7 @@ const TARGETS: &[(&str, &[&str])] = &[
     ("plan_text", &["fuzz/seeds/plan_text", "corpus"]),
     ("pcap", &["fuzz/seeds/pcap"]),
     ("pcapng", &["fuzz/seeds/pcapng"]),
+    ("bond", &["fuzz/seeds/bond"]),
     ("frame", &["fuzz/seeds/frame"]),
     ("expr", &["fuzz/seeds/expr"]),
     ("pf", &["corpus/pf"]),

@@ -19,7 +19,8 @@ pub const TESTS: &[Program] = &[
 ];
 
 /// What `cargo xtask check-data` calls.
-pub const CAPTURES: &[Program] = &[("tcpdump", "tcpdump"), ("tshark", "tshark")];
+pub const CAPTURES: &[Program] =
+    &[("mergecap", "wireshark-common"), ("tcpdump", "tcpdump"), ("tshark", "tshark")];
 
 /// Whether all of the checks can be run here.
 ///

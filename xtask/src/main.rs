@@ -5,6 +5,7 @@
 //! outside the target directory is changed.
 
 mod bench;
+mod bond;
 mod captures;
 mod causal;
 mod distributor;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
             steps.step("captures", || captures::check(dir.as_ref()));
             steps.step("the book's distributor", || distributor::check(dir.as_ref()));
             steps.step("clocks that differ", || causal::check(dir.as_ref()));
+            steps.step("two halves bonded", || bond::check(dir.as_ref()));
             steps.step("expressions on record", || expressions::recorded(dir.as_ref()));
             let plan = expressions::Plan { seed: 1, expressions: 3000, frames: 300 };
             steps.step("generated expressions", || expressions::generated(dir.as_ref(), &plan));

@@ -4,6 +4,8 @@
 
 #[path = "cli/check.rs"]
 mod check;
+#[path = "cli/bond.rs"]
+mod bond;
 #[path = "cli/manual.rs"]
 mod manual;
 #[path = "cli/replay.rs"]

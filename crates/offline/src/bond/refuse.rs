@@ -32,7 +32,7 @@ pub fn refusals(inputs: &[Source], options: &Options, output: Option<&Target>) -
         refusals.push(Refusal::new(what, format!("captures are numbered from 1 to {}", inputs.len())));
     }
     if options.causal != Causal::Off {
-        for input in inputs.iter().filter(|input| may_wait(input)) {
+        for input in inputs.iter().filter(|input| is_stream(input)) {
             let what = format!("{}: cannot be read twice, which causal order takes", input.name());
             refusals.push(Refusal::new(what, "write it to a file first, or give the offset (--offset)"));
         }
@@ -44,9 +44,14 @@ pub fn refusals(inputs: &[Source], options: &Options, output: Option<&Target>) -
     refusals
 }
 
-/// Whether a source may let its reader wait, and can be read but once: anything but a file of a file system.
-pub(super) fn may_wait(input: &Source) -> bool {
-    input.rereadable().is_none()
+/// Whether it is there and can be read but once; what is not there is refused for that.
+fn is_stream(input: &Source) -> bool {
+    match input {
+        Source::File(path) if !is_standard(path) => {
+            fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
+        }
+        Source::File(_) | Source::Stream(..) => true,
+    }
 }
 
 /// Why a source cannot be read, where that can be told without reading it.

@@ -97,9 +97,9 @@ impl Sink {
                 });
                 let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(STRETCHES);
                 slices.extend(front.chain(stretches));
-                write_all(write.as_mut(), &mut slices)
+                write_all(write.as_mut(), &mut slices, &mut self.written)
             }
-            None => Ok(0),
+            None => Ok(()),
         };
         self.front.clear();
         self.stretches.clear();
@@ -109,16 +109,13 @@ impl Sink {
 
     /// Says that nothing follows.
     pub(super) fn finish(&mut self) -> Result<(), BondError> {
-        let result = self.write.as_mut().map_or(Ok(0), |write| write.flush().map(|()| 0));
+        let result = self.write.as_mut().map_or(Ok(()), |write| write.flush());
         self.settle(result)
     }
 
-    fn settle(&mut self, result: io::Result<u64>) -> Result<(), BondError> {
+    fn settle(&mut self, result: io::Result<()>) -> Result<(), BondError> {
         match result {
-            Ok(written) => {
-                self.written += written;
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 (self.write, self.closed) = (None, true);
                 Ok(())
@@ -128,19 +125,18 @@ impl Sink {
     }
 }
 
-/// Writes all of it, and says how much that was.
-fn write_all(write: &mut dyn Write, mut slices: &mut [IoSlice<'_>]) -> io::Result<u64> {
-    let mut written = 0;
+/// Writes all of it, and counts what of it was taken.
+fn write_all(write: &mut dyn Write, mut slices: &mut [IoSlice<'_>], written: &mut u64) -> io::Result<()> {
     while !slices.is_empty() {
         match write.write_vectored(slices) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(len) => {
-                written += count(len);
+                *written += count(len);
                 IoSlice::advance_slices(&mut slices, len);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(written)
+    Ok(())
 }
