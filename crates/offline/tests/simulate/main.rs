@@ -7,8 +7,10 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use offline::{Look, Outputs, Report, Simulated, Target, simulate};
+use plan::arbitrary::{self, Random};
+use plan::ledger::PortStatus;
 use plan::plan::Plan;
-use plan::simulation::{Framing, Simulation, port_spec};
+use plan::simulation::{Framing, Line, Simulation, port_spec, traffic_spec};
 use wire::capture::Reader;
 
 /// The example of the manual.
@@ -300,6 +302,56 @@ fn sources_send_what_they_say_in_the_long_run() {
         let bits = wire(input.packets, input.bytes) as f64 * 0.8;
         assert!((bits / mean_bits - 1.0).abs() < most, "{source}: {bits}");
     }
+}
+
+/// Random plans, lines and traffic: every frame is accounted for, and what is lost before the plan is no part of it.
+#[test]
+fn every_frame_of_random_simulations_is_accounted_for() {
+    let first = corpus::seed();
+    let (mut entered, mut lost, mut dropped) = (0, 0, 0);
+    for seed in (0..150).map(|number| first.wrapping_add(number)) {
+        let random = &mut Random::new(seed);
+        let plan = if random.one_in(2) { arbitrary::steering_plan(random) } else { arbitrary::plan(random) };
+        let mut simulation = Simulation { duration_ns: Some(20_000_000), seed, ..Simulation::default() };
+        for (port, _) in plan.ports() {
+            let speed_bits = 1_000_000 * (1 + random.below(200)) as u64;
+            if random.one_in(2) {
+                simulation.lines.push(Line { port, speed_bits });
+            }
+        }
+        for _ in 0..random.below(6) {
+            let Some(at) = arbitrary::point(random, &plan) else { continue };
+            let rate = 1_000_000 * (1 + random.below(300)) as u64;
+            let size =
+                if random.one_in(2) { "mix".to_owned() } else { (14 + random.below(2000)).to_string() };
+            let pattern = match random.below(3) {
+                0 => format!("cbr:{rate}bit:{size}"),
+                1 => format!("poisson:{rate}bit:{size}"),
+                _ => format!("onoff:{rate}bit:{size}:1ms:2ms"),
+            };
+            let options = format!("{pattern}:flows={}:errors=1%", 1 + random.below(40));
+            simulation.traffic.push(traffic_spec(&options).unwrap().at(at));
+        }
+        let simulated =
+            simulate(&plan, &simulation, Vec::new(), Outputs::default(), Look::All, |_| {}).unwrap();
+        let report = &simulated.report;
+        let ledger = &report.ledger;
+        assert_eq!(ledger.unaccounted, 0, "seed {seed}: {ledger}");
+        let made: u64 = report.inputs.iter().map(|input| input.packets).sum();
+        let sum = |of: fn(&PortStatus) -> u64| ledger.ports.values().map(of).sum::<u64>();
+        let (came, before) = (sum(|port| port.entered.frames), sum(|port| port.lost_before));
+        assert_eq!(made, came + before, "seed {seed}");
+        for measured in &report.measured {
+            let monitor = &ledger.monitors[&measured.name];
+            let drops: u64 = monitor.dropped.buffer.values().sum();
+            let total = &measured.total;
+            let told = (total.offered.frames, total.carried.frames, total.dropped.frames);
+            assert_eq!((monitor.queued, told), (0, (monitor.copied, monitor.sent, drops)), "seed {seed}");
+            dropped += drops;
+        }
+        (entered, lost) = (entered + came, lost + before);
+    }
+    assert!(entered > 10_000 && lost > 100 && dropped > 100, "{entered}, {lost}, {dropped}");
 }
 
 const BALANCE: &str = r#"
