@@ -140,7 +140,7 @@ pub enum Pattern {
 /// How long the frames of a pattern are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Size {
-    /// Octets with tags and without FCS; below 60 it is a runt, above 1518 a giant.
+    /// Octets without FCS; frames have no tag, so that below 60 it is a runt, and above 1514 a giant.
     Fixed(u32),
     /// 7 of 60, 4 of 590 and 1 of 1514 octets: the simple Internet mix.
     Mix,
