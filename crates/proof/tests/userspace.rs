@@ -87,11 +87,17 @@ fn plan_of_device(device: &Device) -> Plan {
 
 fn rig_of(device: &Device, mtu: u32) -> Rig {
     let rig = Rig::new(&device.cables(), mtu);
-    if device.watches {
-        // The host speaks IPv6 by itself otherwise, and the tap would rightly copy that.
-        rig.at(&rig.near("w"), |sys, _| sys.sysctl_write("ipv6/conf/w/disable_ipv6", "1"));
-    }
+    quiet(&rig);
     rig
+}
+
+/// The host speaks IPv6 by itself otherwise: on a watched interface, which the tap would rightly copy, and on ports
+/// before and after a run, which the far ends would count.
+fn quiet(rig: &Rig) {
+    for port in rig.ports() {
+        let path = format!("ipv6/conf/{port}/disable_ipv6");
+        rig.at(&rig.near(port), |sys, _| sys.sysctl_write(&path, "1"));
+    }
 }
 
 fn observer(rig: &Rig, device: &Device, monitor: &str) -> End {
@@ -262,6 +268,7 @@ fn privileged_user_space_ledgers_are_what_others_count() {
 fn privileged_rules_steer_in_user_space() {
     let _alone = proof::alone();
     let rig = Rig::new(&["a", "b", "web", "rest"], 1500);
+    quiet(&rig);
     let config = "[ports]\na = \"a\"\nb = \"b\"\nweb = \"web\"\nrest = \"rest\"\n\n[[device]]\nname = \"d\"\n\
                   kind = \"distributor\"\nlink = [\"a\", \"b\"]\nrules = \"pf.conf\"\n";
     let rules = "block in on a proto udp from any to any port 53\n\
@@ -273,6 +280,8 @@ fn privileged_rules_steer_in_user_space() {
         frame[12..14].copy_from_slice(&[8, 0]);
         frame[14..34]
             .copy_from_slice(&[0x45, 0, 0, 46, 0, 0, 0, 0, 64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
+        // Where TCP has the length of its header.
+        frame[46] = 0x50;
         frame[34..38].copy_from_slice(&[0x10, 0, (port >> 8) as u8, (port & 255) as u8]);
         frame
     };
@@ -301,7 +310,7 @@ fn privileged_rules_steer_in_user_space() {
 fn privileged_what_a_full_ring_drops_is_counted() {
     let _alone = proof::alone();
     const SENT: u64 = 3000;
-    let rig = Rig::new(&PORT_AGGREGATOR.cables(), 1500);
+    let rig = rig_of(&PORT_AGGREGATOR, 1500);
     let plan = plan_of_device(&PORT_AGGREGATOR);
     // Two blocks of the least size: a thousand small frames, or fewer.
     let options = Options { ring_bytes: 1, ..Options::default() };
@@ -310,15 +319,16 @@ fn privileged_what_a_full_ring_drops_is_counted() {
     let before = rig.counts(&far).rx_packets;
     // The sockets are open, and nobody takes frames out of the rings until the test lets go.
     let ready = move || held.recv().expect("the test lets go");
-    let (status, _) = while_running(&rig, &plan, &options, ready, || {
-        let frame = uniform(1, 200);
+    let on = &rig;
+    // Moved, so that the run goes on if this does not.
+    let (status, ()) = while_running(&rig, &plan, &options, ready, move || {
+        let rig = on;
+        let (frame, socket) = (uniform(1, 200), rig.socket(rig.far("a")));
         let came = || rig.counts(&rig.near("a")).rx_packets;
         let start = came();
-        for sent in 1..=SENT {
-            rig.send(rig.far("a"), &[&frame]);
-            if sent % 100 == 0 {
-                wait::until("frames come", came, |now| now - start >= sent);
-            }
+        for sent in (100..=SENT).step_by(100) {
+            socket.send_all(&[frame.as_slice(); 100]).expect("a cable takes frames");
+            wait::until("frames come", came, |now| now - start >= sent);
         }
         release.send(()).expect("the run waits");
     });
@@ -339,6 +349,7 @@ fn privileged_super_frames_are_cut_in_user_space() {
     for v6 in [false, true] {
         let outside = End::new("outside", "m1");
         let rig = Rig::with_ends(&[("a", ends[0].clone()), ("b", ends[1].clone()), ("m1", outside)], 1500);
+        quiet(&rig);
         let plan = plan_of_device(&PORT_AGGREGATOR);
         let sniffer = Sniffer::start(&rig, rig.far("m1"));
         let (status, _) = while_running(
@@ -370,7 +381,7 @@ fn privileged_super_frames_are_cut_in_user_space() {
 fn privileged_a_rate_drops_by_side_in_user_space() {
     let _alone = proof::alone();
     const SENT: usize = 400;
-    let rig = Rig::new(&PORT_AGGREGATOR.cables(), 1500);
+    let rig = rig_of(&PORT_AGGREGATOR, 1500);
     let config = PORT_AGGREGATOR.config_with(Attach::Tcx, ", rate = \"2Mbit\", buffer = \"20kB\"");
     let before = rig.counts(rig.far("m1")).rx_packets;
     let (status, _) = while_running(
@@ -446,7 +457,7 @@ fn privileged_a_run_is_silent_and_leaves_interfaces_as_they_were() {
 #[test]
 fn privileged_a_run_that_is_told_to_end_while_frames_flow_adds_up() {
     let _alone = proof::alone();
-    let rig = Rig::new(&PORT_AGGREGATOR.cables(), 1500);
+    let rig = rig_of(&PORT_AGGREGATOR, 1500);
     let config = ConfigFile::new(&PORT_AGGREGATOR.config(Attach::Tcx));
     let before = ["b", "m1"].map(|port| rig.counts(rig.far(port)).rx_packets);
     let mut child = binary::start(&rig, &["run", config.path(), "--json"]);

@@ -10,6 +10,8 @@ mod bond;
 mod manual;
 #[path = "cli/replay.rs"]
 mod replay;
+#[path = "cli/run.rs"]
+mod run;
 #[path = "cli/simulate.rs"]
 mod simulate;
 #[path = "cli/steering.rs"]
