@@ -10,6 +10,7 @@ mod frame;
 mod generator;
 mod jobs;
 mod links;
+mod order;
 mod report;
 mod run;
 mod size;
@@ -50,6 +51,9 @@ struct Args {
     /// Runs of `up` and `down`, with many links and with many rules
     #[arg(long, default_value_t = 5)]
     runs: usize,
+    /// Seconds of conversation for each round of the order
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
     /// Where to write the raw results, as JSON
     #[arg(long)]
     json: Option<PathBuf>,
@@ -68,6 +72,8 @@ enum Suite {
     Size,
     /// How evenly flows are spread
     Balance,
+    /// How often a reply reaches a sensor before its request
+    Order,
 }
 
 fn main() -> ExitCode {
@@ -100,6 +106,9 @@ fn measure(args: &Args) -> Outcome<Report> {
     }
     if wants(Suite::Balance) {
         (report.balances, report.removals) = (balance::spreads()?, balance::removals()?);
+    }
+    if wants(Suite::Order) {
+        report.orders = order::measure(&files, args.runs, &args.only, args.seconds)?;
     }
     if wants(Suite::Taps) {
         let frame = frame::udp(octets)?;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::balance::{Balance, FLOWS, Removal};
 use crate::jobs::{View, name};
 use crate::links::{self, Times};
+use crate::order::Order;
 use crate::run::Sample;
 use crate::size::Size;
 use crate::standing::Standing;
@@ -36,6 +37,8 @@ pub struct Report {
     pub balances: Vec<Balance>,
     /// What moves when one of eight sensors goes.
     pub removals: Vec<Removal>,
+    /// How often a reply reaches a sensor before its request.
+    pub orders: Vec<Order>,
     /// What was not set up, and why: the rest was measured all the same.
     pub refused: Vec<String>,
     /// What was to be reached.
@@ -238,6 +241,32 @@ fn balance_targets(balances: &[Balance], removals: &[Removal]) -> Vec<Target> {
     targets
 }
 
+/// One line for each way, with and without load: all rounds together.
+fn write_orders(f: &mut fmt::Formatter<'_>, orders: &[Order]) -> fmt::Result {
+    let mut names: Vec<(&str, bool)> = Vec::new();
+    for order in orders {
+        let name = (order.name.as_str(), order.loaded);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    for (name, loaded) in names {
+        let of = orders.iter().filter(|order| order.name == name && order.loaded == loaded);
+        let sum = |number: fn(&Order) -> u64| -> u64 { of.clone().map(number).sum() };
+        let replies = sum(|order| order.replies);
+        let (arrival, time) = (sum(|order| order.inverted_by_arrival), sum(|order| order.inverted_by_time));
+        writeln!(
+            f,
+            "{name:24} {:9} {replies:9} replies; before their request: {arrival:6} by arrival, {time:6} by time \
+             stamp ({:.1} and {:.1} in a million)",
+            if loaded { "with load" } else { "no load" },
+            crate::run::to_f64(arrival) * 1e6 / crate::run::to_f64(replies.max(1)),
+            crate::run::to_f64(time) * 1e6 / crate::run::to_f64(replies.max(1)),
+        )?;
+    }
+    Ok(())
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_rows(f, &self.jobs, |_| name::XDP[1].to_owned())?;
@@ -280,6 +309,7 @@ impl fmt::Display for Report {
                 "8 sensors without number {removed}: its {had} flows move, and {moved_of_others} of others"
             )?;
         }
+        write_orders(f, &self.orders)?;
         let mut text = String::new();
         for target in &self.targets {
             let (sign, met) =
@@ -311,6 +341,7 @@ impl Report {
             sizes: vec![],
             balances: vec![],
             removals: vec![],
+            orders: vec![],
             refused: vec![],
             targets: vec![],
         }
