@@ -249,3 +249,21 @@ fn what_would_not_load_is_a_problem_of_check() {
     assert!(stderr.ends_with(said), "{stderr}");
     assert_eq!(check("any-copies", one, &ports("auto")), (Some(0), "plan 1".to_owned(), String::new()));
 }
+
+#[test]
+fn check_lists_the_programs_of_classic_filters_or_says_what_they_cannot() {
+    let case = case("026-watch-tx-by-vlan");
+    let listing = tapwright(&case.dir, &["check", "--listing", "--view", "classic", "config.toml"]);
+    let expected = fs::read_to_string(case.dir.join("listing-classic.txt")).unwrap();
+    assert_eq!((listing.code, listing.stdout), (Some(0), expected));
+    let refused = self::case("045-pf-chance");
+    let ended = tapwright(&refused.dir, &["check", "--listing", "--view", "classic", "config.toml"]);
+    let why = |source: &str| {
+        format!(
+            "pf.conf:2:1: pf.conf:2, frames of {source}: classic BPF has no chance that the other backends could \
+             repeat\n"
+        )
+    };
+    let said = ended.stderr.lines().filter(|line| line.starts_with("pf.conf")).collect::<Vec<_>>().join("\n");
+    assert_eq!((ended.code, said + "\n"), (Some(1), why("sf0") + &why("sf1")), "{}", ended.stderr);
+}
