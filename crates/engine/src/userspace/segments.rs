@@ -123,9 +123,128 @@ fn ip_header(headers: &[u8], transport: usize) -> Option<usize> {
         at += 2;
         match kind {
             0x8100 | 0x88a8 | 0x9100 => at += 2,
-            0x0800 => return (at + 20 <= transport).then_some(at),
+            0x0800 => {
+                let header_bytes = usize::from(*headers.get(at)? & 0xf) * 4;
+                return (header_bytes >= 20 && at + header_bytes <= transport).then_some(at);
+            }
             0x86dd => return (at + 40 <= transport).then_some(at),
             _ => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::Frame;
+    use wire::checksum::{Check, verify};
+
+    /// Ethernet, a tag where asked for, IP, and where the transport header is to begin.
+    fn network(v6: bool, tagged: bool, protocol: u8) -> Vec<u8> {
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+        if tagged {
+            frame.extend([0x81, 0, 0, 5]);
+        }
+        if v6 {
+            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 0, protocol, 64]);
+            frame.extend([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+            frame.extend([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+        } else {
+            frame.extend([8, 0, 0x45, 0, 0, 0, 0xff, 0xff, 0x40, 0, 64, protocol, 0, 0]);
+            frame.extend([192, 0, 2, 1, 192, 0, 2, 2]);
+        }
+        frame
+    }
+
+    fn tcp(v6: bool, tagged: bool, payload: usize) -> (Vec<u8>, Checksum) {
+        let mut frame = network(v6, tagged, 6);
+        let start = frame.len();
+        // Sequence number 2^32 - 500; FIN, PSH, ACK and CWR.
+        frame.extend([0, 80, 0, 81, 0xff, 0xff, 0xfe, 0x0c, 0, 0, 0, 1, 0x50, 0x99, 1, 0, 0, 0, 0, 0]);
+        frame.extend((0..payload).map(|at| u8::try_from(at % 251).unwrap()));
+        (frame, Checksum { start, offset: 16 })
+    }
+
+    fn right(frame: &[u8]) {
+        let checks = verify(&Frame::ethernet(frame).unwrap());
+        assert_eq!(checks.transport, Check::Right, "{frame:02x?}");
+        assert_ne!(checks.ip, Check::Wrong, "{frame:02x?}");
+    }
+
+    #[test]
+    fn tcp_is_cut_into_what_a_card_would_send() {
+        for (v6, tagged) in [(false, false), (false, true), (true, false), (true, true)] {
+            let (frame, checksum) = tcp(v6, tagged, 2500);
+            let kind = if v6 { SegmentKind::Tcp6 } else { SegmentKind::Tcp4 };
+            let mut cut = Cut::default();
+            assert!(cut.cut(&frame, Some(checksum), Segments { kind, payload_bytes: 1000 }));
+            let frames: Vec<&[u8]> = cut.frames().collect();
+            let at = checksum.start;
+            assert_eq!(frames.iter().map(|it| it.len() - at - 20).collect::<Vec<_>>(), [1000, 1000, 500]);
+            frames.iter().for_each(|frame| right(frame));
+            let sequences =
+                frames.iter().map(|it| u32::from_be_bytes(it[at + 4..at + 8].try_into().unwrap()));
+            assert_eq!(sequences.collect::<Vec<_>>(), [u32::MAX - 499, 500, 1500]);
+            assert_eq!(frames.iter().map(|it| it[at + 13]).collect::<Vec<_>>(), [0x90, 0x10, 0x19]);
+            let payload: Vec<u8> = frames.iter().flat_map(|it| it[at + 20..].to_vec()).collect();
+            assert_eq!(payload, &frame[at + 20..]);
+            if !v6 {
+                let ids: Vec<[u8; 2]> = frames.iter().map(|it| [it[at - 16], it[at - 15]]).collect();
+                assert_eq!(ids, [[0xff, 0xff], [0, 0], [0, 1]]);
+            }
+        }
+    }
+
+    #[test]
+    fn udp_is_cut_into_datagrams() {
+        let mut frame = network(false, false, 17);
+        let start = frame.len();
+        frame.extend([0, 9, 0, 10, 0, 0, 0, 0]);
+        frame.extend([7; 250]);
+        let mut cut = Cut::default();
+        let segments = Segments { kind: SegmentKind::Udp, payload_bytes: 100 };
+        assert!(cut.cut(&frame, Some(Checksum { start, offset: 6 }), segments));
+        let lengths: Vec<u8> = cut.frames().map(|it| it[start + 5]).collect();
+        assert_eq!(lengths, [108, 108, 58]);
+        cut.frames().for_each(right);
+    }
+
+    #[test]
+    fn what_cannot_be_cut_gives_no_frames() {
+        let (frame, checksum) = tcp(false, false, 2500);
+        let segments = Segments { kind: SegmentKind::Tcp4, payload_bytes: 1000 };
+        let mut cut = Cut::default();
+        assert!(!cut.cut(&frame, None, segments));
+        assert!(!cut.cut(&frame, Some(checksum), Segments { kind: SegmentKind::Other(9), ..segments }));
+        for end in 0..checksum.start + 21 {
+            assert!(!cut.cut(&frame[..end.min(checksum.start + 20)], Some(checksum), segments), "{end}");
+            assert_eq!(cut.frames().count(), 0);
+        }
+        let beyond = Checksum { start: 60_000, offset: 16 };
+        assert!(!cut.cut(&frame, Some(beyond), segments));
+    }
+
+    #[test]
+    fn a_half_done_checksum_is_finished() {
+        for v6 in [false, true] {
+            let (mut frame, checksum) = tcp(v6, true, 33);
+            let length = u16::try_from(frame.len() - 18).unwrap();
+            if v6 {
+                frame[22..24].copy_from_slice(&(length - 40).to_be_bytes());
+            } else {
+                frame[20..22].copy_from_slice(&length.to_be_bytes());
+                let sum = internet(&frame[18..38]);
+                frame[28..30].copy_from_slice(&sum.to_be_bytes());
+            }
+            let covered = u32::try_from(frame.len() - checksum.start).unwrap();
+            let pseudo = !pseudo_header(&frame[18..], 6, covered).unwrap().checksum();
+            let at = checksum.start + checksum.offset;
+            frame[at..at + 2].copy_from_slice(&pseudo.to_be_bytes());
+            finish(&mut frame, checksum);
+            right(&frame);
+            let before = frame.clone();
+            finish(&mut frame, Checksum { start: 9000, offset: 2 });
+            assert_eq!(frame, before);
         }
     }
 }
