@@ -126,7 +126,8 @@ pub(crate) fn begin(
     let mut outputs = output::open(plan, outputs);
     for (index, output) in outputs.iter_mut().enumerate() {
         if let Some(output) = output {
-            output.expect(expected.mixed.contains(&index), expected.nanoseconds);
+            let nanoseconds = expected.nanoseconds || expected.fine.contains(&index);
+            output.expect(expected.mixed.contains(&index), nanoseconds);
         }
     }
     Ok(outputs)
@@ -276,8 +277,10 @@ fn earliest(feeds: &[Feed]) -> Option<(usize, Option<(Timestamp, usize)>)> {
 
 /// What must be known of the inputs before the first frame is written.
 pub(crate) struct Expected {
-    /// Whether any time is finer than microseconds.
+    /// Whether any time of the inputs is finer than microseconds.
     pub(crate) nanoseconds: bool,
+    /// Ports whose frames may leave at times of their own.
+    pub(crate) fine: BTreeSet<usize>,
     /// Ports that will be sent frames of several link types.
     pub(crate) mixed: BTreeSet<usize>,
 }
@@ -312,7 +315,7 @@ pub(crate) fn expect(
     if link_types.len() > 1 {
         mixed = mixed_ports(plan, feeds, files)?;
     }
-    Ok(Expected { nanoseconds, mixed })
+    Ok(Expected { nanoseconds, fine: BTreeSet::new(), mixed })
 }
 
 /// The ports that will be sent frames of several link types: found by a replay that writes nothing.

@@ -88,6 +88,7 @@ pub(crate) fn run(
             store: Store::default(),
             zero,
             framing: simulation.framing,
+            lent: None,
             failed: None,
         },
         tally,
@@ -205,6 +206,8 @@ struct World<'a> {
     store: Store,
     zero: Timestamp,
     framing: Framing,
+    /// The capture in whose octets there are frames that outputs have taken and not yet written.
+    lent: Option<usize>,
     /// Why an output could not be written, where that was found while frames left.
     failed: Option<ReplayError>,
 }
@@ -221,7 +224,7 @@ impl<P: FnMut(&Progress)> Engine<'_, P> {
         loop {
             let (now_ns, first) = merge.first();
             if now_ns == NEVER {
-                return Ok(());
+                return self.world.settle();
             }
             let Some(source) = first.checked_sub(stages.len()) else {
                 stages[first].advance(now_ns, &mut out);
@@ -242,7 +245,7 @@ impl<P: FnMut(&Progress)> Engine<'_, P> {
                     self.emerge(&mut out)?;
                 }
             }
-            self.world.sources[source].step();
+            self.world.step(source)?;
             merge.set(first, self.world.sources[source].time_ns());
         }
     }
@@ -346,7 +349,7 @@ impl World<'_> {
     /// What a port sends up to a moment. Gives when the last of it began.
     #[inline]
     fn advance(&mut self, sink: SinkId, now_ns: u64, tally: &mut Tally) -> u64 {
-        let Self { plan, ports, meters, outputs, sources, store, zero, failed, .. } = self;
+        let Self { plan, ports, meters, outputs, sources, store, zero, failed, lent, .. } = self;
         let at = usize::from(sink.0);
         let Some(port) = &mut ports[at] else { return 0 };
         let Some(next_ns) = port.next_ns().filter(|next_ns| *next_ns <= now_ns) else { return 0 };
@@ -361,9 +364,10 @@ impl World<'_> {
                 meter.depth(departure.at_ns, departure.side, departure.waiting_bytes);
             }
             if let Some(output) = output.as_mut().filter(|_| failed.is_none()) {
-                let frame = octets(departure.item.frame, sources, store);
                 let time = Timestamp(zero.0 + i128::from(departure.at_ns));
-                *failed = write(output, departure.item.hook, time, frame).err();
+                let let_go = let_go(output, *lent, sources);
+                let frame = octets(departure.item.frame, sources, store);
+                *failed = let_go.and_then(|()| write(output, departure.item.hook, time, frame)).err();
             }
             store.let_go(departure.item.frame);
         });
@@ -384,17 +388,56 @@ impl World<'_> {
         if let Outlet::Copy { sink, side, .. } = outlet {
             given = self.offer(arrival, usize::from(sink.0), side, port, kept);
         }
-        if given == Given::Sent
-            && let Some(output) = &mut self.outputs[port]
-        {
-            let time = match (&arrival.frame, Timestamp(self.zero.0 + i128::from(now_ns))) {
-                (FrameRef::Next(source), time) => self.sources[place(*source)].own_time().unwrap_or(time),
-                (_, time) => time,
-            };
-            let frame = octets(arrival.frame, &mut self.sources, &self.store);
-            write(output, arrival.hook, time, frame)?;
+        if given == Given::Sent && self.outputs[port].is_some() {
+            match arrival.frame {
+                FrameRef::Next(source) => self.lend(port, arrival, place(source))?,
+                frame => {
+                    let time = self.at(now_ns);
+                    let Self { outputs, sources, store, lent, .. } = self;
+                    let Some(output) = &mut outputs[port] else { return Ok(given) };
+                    let_go(output, *lent, sources)?;
+                    write(output, arrival.hook, time, octets(frame, sources, store))?;
+                }
+            }
         }
         Ok(given)
+    }
+
+    /// Writes the next frame of a capture, out of the capture's own octets where they are as they are to be written.
+    #[inline]
+    fn lend(&mut self, port: usize, arrival: &Arrival, source: usize) -> Result<(), ReplayError> {
+        if self.lent != Some(source) {
+            self.settle()?;
+            self.lent = Some(source);
+        }
+        let time = self.sources[source].own_time().unwrap_or(self.at(arrival.time_ns));
+        let (Some(output), Source::Captured(captured)) = (&mut self.outputs[port], &self.sources[source])
+        else {
+            return Ok(());
+        };
+        let Some(found) = captured.feed.found() else { return Ok(()) };
+        let written = output.frame(arrival.hook, &Found { time, ..found });
+        written.map_err(|failure| refusal(output.file().to_owned(), failure))
+    }
+
+    /// Lets go of the capture that outputs have octets of.
+    fn settle(&mut self) -> Result<(), ReplayError> {
+        let Self { outputs, sources, lent, .. } = self;
+        if lent.is_some() {
+            outputs.iter_mut().flatten().try_for_each(|output| let_go(output, *lent, sources))?;
+            *lent = None;
+        }
+        Ok(())
+    }
+
+    /// Goes on to the next frame of a source.
+    #[inline]
+    fn step(&mut self, source: usize) -> Result<(), ReplayError> {
+        while !self.sources[source].step() {
+            self.settle()?;
+            self.sources[source].refill();
+        }
+        Ok(())
     }
 
     /// Offers a copy to a monitor port.
@@ -467,6 +510,14 @@ fn octets<'a>(frame: FrameRef, sources: &'a mut [Source], store: &'a Store) -> F
             Source::Made(_) => none,
         },
     }
+}
+
+/// Makes an output let go of the octets that it has of a capture.
+#[inline]
+fn let_go(output: &mut Output, lent: Option<usize>, sources: &[Source]) -> Result<(), ReplayError> {
+    let Some(Source::Captured(captured)) = lent.map(|source| &sources[source]) else { return Ok(()) };
+    let settled = output.settle(captured.feed.buffer());
+    settled.map_err(|failure| refusal(output.file().to_owned(), failure))
 }
 
 /// Writes a frame to a capture.

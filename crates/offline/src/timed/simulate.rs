@@ -125,7 +125,10 @@ fn open(plan: &Plan, simulation: &Simulation, inputs: Vec<Input>) -> Result<Open
     let files: Vec<Option<PathBuf>> = files.into_iter().chain(sent_files).collect();
     let mut expected = replay::expect(plan, &feeds, &files)?;
     // Departures and times of what is made are as fine as time is.
-    expected.nanoseconds = true;
+    let fine = plan
+        .ports()
+        .filter(|(port, _)| !simulation.traffic.is_empty() || capacity(plan, simulation, *port).is_some());
+    expected.fine.extend(fine.map(|(port, _)| usize::from(port.0)));
     expected.mixed.extend(mixed(plan, simulation, &feeds));
     let end_ns = simulation.duration_ns.unwrap_or(u64::MAX);
     let zero = feeds.iter().take(read).filter_map(Feed::time).min().unwrap_or_default();

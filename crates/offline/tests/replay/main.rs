@@ -8,6 +8,7 @@ mod scratch;
 use std::io::{self, Read, Write};
 
 use offline::{Input, Outputs, ReplayError, Source, Target, replay};
+use plan::plan::Plan;
 use scratch::{Dir, Shared, compile, file, packets, pcap, point, port, replay_all, stream};
 use wire::capture::{PcapngWriter, Timestamp};
 use wire::{Frame, LinkType};
@@ -251,7 +252,13 @@ fn records_longer_than_a_piece_and_readers_slower_than_a_record_are_no_matter() 
 /// everything comes out once and in order, whether it was copied or written straight from the input.
 #[test]
 fn runs_of_records_end_where_another_input_or_another_piece_begins() {
-    let plan = compile(AGGREGATOR);
+    runs_of_records(&compile(AGGREGATOR));
+    // In virtual time, by a monitor port where nothing ever waits.
+    let fast = AGGREGATOR.replace("\"eth3\"", "{ interface = \"eth3\", rate = \"1Tbit\" }");
+    runs_of_records(&compile(&fast));
+}
+
+fn runs_of_records(plan: &Plan) {
     let data = |number: u32, octets: usize| {
         let mut data = vec![0x55; octets];
         data[20..24].copy_from_slice(&number.to_be_bytes());
@@ -275,8 +282,8 @@ fn runs_of_records_end_where_another_input_or_another_piece_begins() {
         out
     };
     for second in [little(true), pcapng(true)] {
-        let inputs = vec![stream(point(&plan, "a"), little(false)), stream(point(&plan, "b"), second)];
-        let (report, written) = replay_all(&plan, inputs);
+        let inputs = vec![stream(point(plan, "a"), little(false)), stream(point(plan, "b"), second)];
+        let (report, written) = replay_all(plan, inputs);
         let said = |name: &str| written[name].iter().map(|p| (p.0 / 1000, p.3.clone())).collect::<Vec<_>>();
         let expected = |which: &dyn Fn(bool) -> bool| {
             let which = all.iter().filter(|(_, from_b, _)| which(*from_b));
@@ -286,6 +293,52 @@ fn runs_of_records_end_where_another_input_or_another_piece_begins() {
         assert!(said("a") == expected(&|from_b| from_b));
         assert!(said("b") == expected(&|from_b| !from_b));
         assert_eq!(report.ledger.unaccounted, 0);
+    }
+}
+
+/// Frames that waited and frames that left at once, which are written out of what was read, in one capture.
+#[test]
+fn frames_that_waited_stand_between_runs_of_records() {
+    // 1000 octets take 1024 us at 8 Mbit/s: of each burst all but the first wait, and then three leave at once.
+    let plan = compile(
+        &AGGREGATOR.replace("\"eth3\"", "{ interface = \"eth3\", rate = \"8Mbit\", buffer = \"1MB\" }"),
+    );
+    let data = |number: u32| {
+        let mut data = vec![0x55; 1000];
+        data[20..24].copy_from_slice(&number.to_be_bytes());
+        data
+    };
+    let mut sent: [Vec<(i128, Vec<u8>)>; 2] = [Vec::new(), Vec::new()];
+    for number in 0..2000_u32 {
+        let (burst, of_burst) = (number / 8, number % 8);
+        let us = i128::from(burst) * 20_000 + if of_burst < 5 { 0 } else { i128::from(of_burst) * 2_000 };
+        // Whole bursts from either side, and some from both.
+        let side = if burst % 3 == 2 { number % 2 } else { burst % 2 };
+        sent[side as usize].push((us * 1000, data(number)));
+    }
+    let capture = |frames: &[(i128, Vec<u8>)]| {
+        let mut out = Vec::new();
+        let writer = wire::capture::PcapWriter::new(LinkType::ETHERNET, true, &mut out);
+        for (ns, data) in frames {
+            writer.packet(Timestamp(*ns), &Frame::ethernet(data).unwrap(), &mut out).unwrap();
+        }
+        out
+    };
+    let inputs = ["a", "b"].into_iter().zip(&sent);
+    let inputs = inputs.map(|(port, frames)| stream(point(&plan, port), capture(frames))).collect();
+    let (report, written) = replay_all(&plan, inputs);
+    assert_eq!((report.ledger.monitors["m"].sent, report.ledger.unaccounted), (2000, 0));
+    let got = &written["m"];
+    assert!(got.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    for (of_side, other) in sent.iter().zip(["b", "a"]) {
+        let mine: Vec<&Vec<u8>> =
+            got.iter().map(|it| &it.3).filter(|it| of_side.iter().any(|(_, data)| data == *it)).collect();
+        assert!(
+            mine.iter().copied().eq(of_side.iter().map(|(_, data)| data)),
+            "in order, once, as they were"
+        );
+        let passed = written[other].iter().map(|it| (it.0, &it.3));
+        assert!(passed.eq(of_side.iter().map(|(ns, data)| (*ns, data))));
     }
 }
 

@@ -51,11 +51,21 @@ impl Source {
         }
     }
 
-    /// Its frame has been taken: goes on to the next one.
+    /// Its frame has been taken: goes on to the next one, where that is in memory. Otherwise it must be tried again after
+    /// [`Source::refill`].
     #[inline]
-    pub(crate) fn step(&mut self) {
+    pub(crate) fn step(&mut self) -> bool {
+        match self {
+            Self::Made(_) => true,
+            Self::Captured(captured) => captured.step(),
+        }
+    }
+
+    /// Reads on; what was read before moves.
+    #[cold]
+    pub(crate) fn refill(&mut self) {
         if let Self::Captured(captured) = self {
-            captured.step();
+            captured.feed.refill();
         }
     }
 
@@ -317,9 +327,12 @@ impl Captured {
         Arrival { time_ns: self.time_ns, hook: self.feed.hook, frame_bytes, flaw, frame }
     }
 
-    fn step(&mut self) {
-        self.feed.advance();
-        self.settle();
+    fn step(&mut self) -> bool {
+        let there = self.feed.step();
+        if there {
+            self.settle();
+        }
+        there
     }
 
     /// Time never runs backwards, whatever a capture says.
