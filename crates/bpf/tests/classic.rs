@@ -13,7 +13,7 @@ use common::{steering, untagged};
 use plan::arbitrary::{self, Random};
 use plan::eval::{Fate, State, Time, Verdict, eval};
 use plan::plan::{Plan, Point};
-use rules::form::{Action, CopyIndex, Handed, RuleSet, Ruled};
+use rules::form::{Action, CopyIndex, Handed, RuleSet, Ruled, Test};
 use wire::Frame;
 
 const PAIRS: usize = 100_000;
@@ -84,7 +84,7 @@ fn random_plans_and_frames_agree() {
     let mut random = Random::new(corpus::seed());
     let mut pairs = 0;
     let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
-    let (mut hooks, mut spreads) = ((0, 0), 0);
+    let (mut hooks, mut spreads, mut chains) = ((0, 0), 0, 0);
     while pairs < PAIRS {
         let plan = tamed(match pairs % 3 {
             0 => arbitrary::plan(&mut random),
@@ -107,6 +107,9 @@ fn random_plans_and_frames_agree() {
             let mut handed = rulings.map(|ruling| ruling.verdict);
             let by_rule = handed.any(|verdict| matches!(verdict, Ruled::Pass(Handed::Spread(_))));
             spreads += usize::from(by_step || by_rule);
+            let steps = hook.program.steps.iter().map(|step| &step.when);
+            let rulings = hook.program.rule_sets.iter().flat_map(RuleSet::rulings);
+            chains += usize::from(steps.chain(rulings.map(|ruling| &ruling.when)).any(follows_chain));
             for _ in 0..100 {
                 let data = steering::frame(&mut random, &plan);
                 let verdict = agrees(&plan, &filters, hook.at, &data);
@@ -123,8 +126,17 @@ fn random_plans_and_frames_agree() {
             }
         }
     }
-    println!("{kinds:?}, hooks lowered and refused {hooks:?}, {spreads} that balance by source");
+    println!("{kinds:?}, hooks lowered and refused {hooks:?}, {spreads} by source, {chains} with chains");
     assert_eq!(kinds.len(), 6, "{kinds:?}");
     assert!(kinds.values().all(|count| *count > PAIRS / 50), "{kinds:?}");
-    assert!(hooks.1 * 10 < hooks.0 && spreads > 20, "{hooks:?}, {spreads} that balance by source");
+    assert!(hooks.1 * 10 < hooks.0 && spreads > 20 && chains > 20, "{hooks:?} {spreads} {chains}");
+}
+
+fn follows_chain(test: &Test) -> bool {
+    match test {
+        Test::Chain(_) => true,
+        Test::Not(test) => follows_chain(test),
+        Test::All(tests) | Test::Any(tests) => tests.iter().any(follows_chain),
+        _ => false,
+    }
 }

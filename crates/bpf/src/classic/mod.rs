@@ -15,6 +15,7 @@
 //! numbers.
 
 mod asm;
+mod chain;
 mod code;
 mod fields;
 mod interp;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ::rules::form::{Action, Handed, Method, Number, Operator, RuleId, Ruled, Spread, SpreadIndex, Test};
+use ::rules::form::{Action, Handed, Method, Number, Operator, RuleId, Ruled, Spread, SpreadIndex};
 use plan::plan::{Hook, HookId, Plan, Rule};
 use wire::LinkType;
 
@@ -43,8 +43,6 @@ pub enum Why {
     Balanced(Method),
     /// A rule matches by chance.
     Chance,
-    /// A chain of headers is followed (`protochain`).
-    Chain,
     /// A program would be too long.
     TooLong {
         /// How many instructions it would have.
@@ -71,7 +69,6 @@ impl fmt::Display for Why {
             Self::Balanced(Method::Random) | Self::Chance => {
                 f.write_str("classic BPF has no chance that the other backends could repeat")
             }
-            Self::Chain => f.write_str("classic BPF has no loop to follow a chain of headers with"),
             Self::TooLong { instructions } => {
                 write!(f, "{instructions} instructions of classic BPF, {INSNS_MAX} are taken")
             }
@@ -104,9 +101,6 @@ pub(super) fn of(plan: &Plan, id: HookId, hook: &Hook) -> Vec<Refused> {
         {
             add(Some(step.rule), Why::Balanced(method));
         }
-        if has_chain(&step.when) {
-            add(Some(step.rule), Why::Chain);
-        }
     }
     for ruling in hook.program.rule_sets.iter().flat_map(|set| set.rulings()) {
         if let Ruled::Pass(Handed::Spread(index)) = ruling.verdict
@@ -117,20 +111,8 @@ pub(super) fn of(plan: &Plan, id: HookId, hook: &Hook) -> Vec<Refused> {
         if ruling.chance.is_some() {
             add(Some(ruling.rule), Why::Chance);
         }
-        if has_chain(&ruling.when) {
-            add(Some(ruling.rule), Why::Chain);
-        }
     }
     refused
-}
-
-fn has_chain(test: &Test) -> bool {
-    match test {
-        Test::Chain(_) => true,
-        Test::Not(test) => has_chain(test),
-        Test::All(tests) | Test::Any(tests) => tests.iter().any(has_chain),
-        _ => false,
-    }
 }
 
 /// Whether computing a number can end the whole test.

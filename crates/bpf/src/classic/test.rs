@@ -10,7 +10,7 @@ use super::code::{Code, IP_AT, PROTOCOL, TRANSPORT, TRANSPORT_AT, VERSION, WAITI
 use super::refuse::may_end;
 
 /// Offsets from here on are no offsets to the kernel, and behind the end of every frame.
-const OFFSETS: u32 = 1 << 31;
+pub(super) const OFFSETS: u32 = 1 << 31;
 
 impl Code {
     /// Goes to `yes` or `no` by whether the test holds, and to `self.cut` where it asked for what is not there.
@@ -45,7 +45,7 @@ impl Code {
             }
             Test::Compare(left, relation, right) => self.compare(left, *relation, right, yes, no)?,
             Test::Address(end, addresses) => self.address(*end, addresses, yes, no),
-            Test::Chain(_) => return Err(Why::Chain),
+            Test::Chain(chain) => self.chain(chain, yes, no)?,
         }
         Ok(())
     }
@@ -127,7 +127,7 @@ impl Code {
     }
 
     /// A = the number, or to `missing` where the frame has no such field. Loses X and the words from `word` on.
-    fn number(&mut self, number: &Number, missing: Label, word: u32) -> Result<(), Why> {
+    pub(super) fn number(&mut self, number: &Number, missing: Label, word: u32) -> Result<(), Why> {
         match number {
             Number::Constant(value) => self.asm.load_constant(*value),
             Number::Length => {
@@ -255,7 +255,7 @@ impl Code {
     }
 
     /// A = octets at the place that is in A, and is at least `least`.
-    fn load_at_a(&mut self, size: LoadSize, least: u32, word: u32) -> Result<(), Why> {
+    pub(super) fn load_at_a(&mut self, size: LoadSize, least: u32, word: u32) -> Result<(), Why> {
         let octets = size.octets();
         if !self.beside {
             self.load_at_x(size);
@@ -483,7 +483,7 @@ fn next_word(word: u32) -> Result<u32, Why> {
 }
 
 /// The least and the most that a number can be.
-fn bounds(number: &Number) -> (u32, u32) {
+pub(super) fn bounds(number: &Number) -> (u32, u32) {
     let any = (0, u32::MAX);
     match number {
         Number::Constant(value) => (*value, *value),

@@ -2,7 +2,7 @@
 
 use bpf::classic::{self, Filters, Refused};
 use plan::plan::{HookId, Plan};
-use rules::form::{Action, Handed, Method, RuleSet, Ruled, SpreadIndex, Test};
+use rules::form::{Action, Handed, Method, RuleSet, Ruled, SpreadIndex};
 
 /// The plan without what classic BPF is known to refuse, so that the rest of it is compared.
 pub fn tamed(mut plan: Plan) -> Plan {
@@ -19,7 +19,6 @@ pub fn tamed(mut plan: Plan) -> Plan {
             {
                 step.then = Action::Copy(first(index));
             }
-            unchain(&mut step.when);
         }
         for set in &mut hook.program.rule_sets {
             let mut rulings = set.rulings().to_vec();
@@ -30,21 +29,11 @@ pub fn tamed(mut plan: Plan) -> Plan {
                     ruling.verdict = Ruled::Pass(Handed::Copy(first(index)));
                 }
                 ruling.chance = None;
-                unchain(&mut ruling.when);
             }
             *set = RuleSet::new(rulings, set.tags().to_vec());
         }
     }
     plan
-}
-
-fn unchain(test: &mut Test) {
-    match test {
-        Test::Chain(_) => *test = Test::Always,
-        Test::Not(test) => unchain(test),
-        Test::All(tests) | Test::Any(tests) => tests.iter_mut().for_each(unchain),
-        _ => {}
-    }
 }
 
 /// One hook of a plan, lowered alone.
