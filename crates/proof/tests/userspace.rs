@@ -493,3 +493,42 @@ fn privileged_a_run_that_is_told_to_end_while_frames_flow_adds_up() {
     assert_eq!(a.passed, now[0] - before[0], "{:?}", Shown(status.clone()));
     assert_eq!(status.monitors["m1"].sent, now[1] - before[1], "{:?}", Shown(status.clone()));
 }
+
+#[test]
+fn privileged_after_a_run_that_was_killed_another_one_runs_and_cleans_up() {
+    let _alone = proof::alone();
+    let rig = rig_of(&PORT_AGGREGATOR, 1500);
+    let filters = || {
+        rig.on_tap(|sys| {
+            let index = sys.link_by_name("a").expect("links are listed").expect("it is there").index;
+            let found = [sys::H_EGRESS, sys::H_INGRESS].map(|parent| sys.classic_filters(index, parent));
+            found.map(|found| found.expect("filters are listed").len())
+        })
+    };
+    let config = ConfigFile::new(&PORT_AGGREGATOR.config(Attach::Tcx));
+    let mut child = binary::start(&rig, &["run", config.path()]);
+    let mut said = BufReader::new(child.stderr.take().expect("it was piped"));
+    let mut line = String::new();
+    while !line.contains("the wire stops with it") {
+        line.clear();
+        assert_ne!(said.read_line(&mut line).expect("it speaks text"), 0, "it ended before it was ready");
+    }
+    child.kill().expect("it runs");
+    child.wait().expect("it is our child");
+    assert_eq!(filters(), [1, 1]);
+    let (status, ()) = while_running(
+        &rig,
+        &plan_of_device(&PORT_AGGREGATOR),
+        &Options::default(),
+        || {},
+        || {
+            assert_eq!(filters(), [1, 1]);
+        },
+    );
+    assert_eq!((filters(), status.unaccounted), ([0, 0], 0));
+    let qdiscs = rig.on_tap(|sys| {
+        let index = sys.link_by_name("a").expect("links are listed").expect("it is there").index;
+        sys.qdiscs(index).expect("they are listed")
+    });
+    assert!(qdiscs.iter().all(|qdisc| qdisc.kind != "clsact"), "{qdiscs:?}");
+}

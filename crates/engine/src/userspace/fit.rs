@@ -12,8 +12,8 @@ use std::time::Duration;
 use plan::Refusal;
 use plan::plan::{Plan, Port, PortId, Role, Sink};
 use sys::{
-    ClassicInsn, ClassicSpec, H_CLSACT, H_EGRESS, H_INGRESS, IFF_PROMISC, IFF_UP, Link, Matcher, Result, Sys,
-    SysError,
+    ClassicFilter, ClassicInsn, ClassicSpec, H_CLSACT, H_EGRESS, H_INGRESS, IFF_PROMISC, IFF_UP, Link,
+    Matcher, Result, Sys, SysError,
 };
 
 use crate::machine::card::{self, Place};
@@ -26,6 +26,8 @@ use crate::machine::{gone_is_fine, pairs, prepare, queue};
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Preference and handle of the guards: the first to run.
 const FIRST: u16 = 1;
+/// The handle of clsact.
+const CLSACT: u32 = 0xffff_0000;
 /// `ENODEV`.
 const NO_DEVICE: i32 = 19;
 /// What a kernel says that has no such classifier or action: `ENOENT`, `EOPNOTSUPP`.
@@ -97,6 +99,11 @@ pub fn decide(
             found.saved.root_qdisc = false;
             found.refusals.retain(|refusal| refusal.what.contains("ingress queueing discipline"));
         }
+        if port.role == Role::Monitor {
+            // What is sent is finished, and as long as on a wire: no card has anything left to do.
+            found.saved.features.clear();
+            found.notes.clear();
+        }
         refusals.extend(found.refusals);
         decided.notes.extend(found.notes);
         if !may_change {
@@ -121,9 +128,15 @@ fn unfit(port: &Port, link: &Link, saved: &SavedInterface, notes: &mut Vec<Strin
     let mut refuse = |what: String, help: String| {
         refusals.push(Refusal { what: format!("port {}: {} {what}", port.name, link.name), help });
     };
-    for (name, on) in &saved.features {
-        let (is, to) = if *on { ("on", "off") } else { ("off", "on") };
-        refuse(format!("has {name} {is}"), format!("`ethtool -K {} {name} {to}`, or {PRIVILEGE}", link.name));
+    if !saved.features.is_empty() {
+        // What is saved is how they are; the opposite is wanted.
+        let words = |flip: bool| {
+            let word =
+                |(name, on): &(String, bool)| format!("{name} {}", if *on != flip { "on" } else { "off" });
+            saved.features.iter().map(word).collect::<Vec<_>>()
+        };
+        let help = format!("`ethtool -K {} {}`, or {PRIVILEGE}", link.name, words(true).join(" "));
+        refuse(format!("has {}", words(false).join(", ")), help);
     }
     if !link.has(IFF_UP) {
         refuse("is down".into(), format!("`ip link set {} up`, or {PRIVILEGE}", link.name));
@@ -171,7 +184,12 @@ impl Fitted {
         let interfaces = self.decided.interfaces.clone();
         for (id, _, saved) in interfaces.iter().filter(|(id, ..)| plan.port(*id).role != Role::Watched) {
             let marked = plan.port(*id).queue.is_some();
-            self.guard(sys, saved.index, H_EGRESS, marked, saved.clsact)?;
+            let left = !saved.clsact && only_guards(sys, saved.index)?;
+            if left {
+                // Of a run that was killed.
+                gone_is_fine(sys.delete_qdisc(saved.index, H_CLSACT, CLSACT))?;
+            }
+            self.guard(sys, saved.index, H_EGRESS, marked, saved.clsact || left)?;
             self.guard(sys, saved.index, H_INGRESS, false, false)?;
         }
         self.make_pairs(sys, plan)?;
@@ -291,14 +309,34 @@ impl Fitted {
         let of_pairs: Vec<u32> = self.decided.pairs.iter().filter_map(near).collect();
         keep(pairs::delete(sys, &links, &of_pairs));
         for guard in self.guards.drain(..).rev() {
-            keep(gone_is_fine(if guard.made_clsact {
-                sys.delete_qdisc(guard.ifindex, H_CLSACT, sys::handle(0xffff, 0))
-            } else {
-                sys.delete_classic(guard.ifindex, guard.parent, 0, FIRST, u32::from(FIRST))
-            }));
+            keep(gone_is_fine(take_off(sys, &guard)));
         }
         first.map(|()| notes)
     }
+}
+
+/// Takes a guard off, and clsact with it where both came together and nobody else's filter is there by now: in one
+/// step, so that no empty clsact is left if we end here.
+fn take_off(sys: &mut impl Sys, guard: &Guard) -> Result<()> {
+    if guard.made_clsact && only_guards(sys, guard.ifindex)? {
+        return sys.delete_qdisc(guard.ifindex, H_CLSACT, CLSACT);
+    }
+    sys.delete_classic(guard.ifindex, guard.parent, 0, FIRST, u32::from(FIRST))
+}
+
+/// Whether clsact of an interface holds filters, and none but guards.
+fn only_guards(sys: &mut impl Sys, ifindex: u32) -> Result<bool> {
+    let mut found = Vec::new();
+    for parent in [H_EGRESS, H_INGRESS] {
+        found.extend(sys.classic_filters(ifindex, parent)?);
+    }
+    let ends_with_drop =
+        |insns: &[ClassicInsn]| insns.last().is_some_and(|it| (it.code, it.k) == (RETURN, DROP));
+    let ours = |it: &ClassicFilter| {
+        let place = (it.chain, it.priority, it.handle) == (0, FIRST, u32::from(FIRST));
+        place && matches!(&it.matcher, Matcher::Program { insns, direct: true } if ends_with_drop(insns))
+    };
+    Ok(!found.is_empty() && found.iter().all(ours))
 }
 
 /// The buffers of monitors with a rate.
