@@ -122,8 +122,8 @@ fn judge(case: &Case, halves: [&Half; 2], client_at: usize) -> Result<(), String
     let findings = observer.finish();
     let placement = findings.placement(1).ok_or("nothing is said of the second half")?;
     let (offset, drift) = truth(case, halves, client_at);
-    // Microseconds were cut off after the drift.
-    let holds = [0, 1000, -1000].iter().any(|cut| placement.admits(offset + cut, drift));
+    // Microseconds were cut off after the drift, and parts in 10^9 here.
+    let holds = [0, 1000, -1000, 2000, -2000].iter().any(|cut| placement.admits(offset + cut, drift));
     if !holds || !placement.drift_ppb.is_some_and(|drifts| drifts.holds(drift)) {
         return Err(format!("the truth, {offset} ns and {drift} ppb, is denied\n{findings}"));
     }
@@ -149,7 +149,8 @@ fn verdict(case: &Case, findings: &Findings, before: u64, after: u64) -> Result<
 fn truth(case: &Case, halves: [&Half; 2], client_at: usize) -> (i64, i64) {
     let shift = case.shift_ms * 1_000_000;
     if client_at == 1 {
-        return (-shift, -case.drift_ppb);
+        // What a clock gains is taken from times that have grown by it.
+        return (-shift, -case.drift_ppb * 1_000_000_000 / (1_000_000_000 + case.drift_ppb));
     }
     // The servers' first frame came later than the client's, and by then the client's clock was wrong by more.
     let first = |half: &Half| half.first().map_or(0, |(time, _)| time.0);
