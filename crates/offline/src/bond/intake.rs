@@ -237,6 +237,8 @@ impl Intake {
             let missing = usize::try_from(end - self.offset).unwrap_or(usize::MAX);
             let room = filling.filled + missing.min(self.plan.piece);
             if filling.raw.len() < room {
+                // Twice as much would be kept for each of many inputs.
+                filling.raw.reserve_exact(room - filling.raw.len());
                 filling.raw.resize(room, 0);
             }
             match self.source.read(filling.raw.get_mut(filling.filled..room).unwrap_or_default()) {

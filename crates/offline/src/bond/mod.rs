@@ -57,7 +57,7 @@ pub const INPUTS_MAX: usize = 1024;
 pub const WINDOW_NS: u64 = 1_000_000_000;
 
 /// Octets that all inputs together keep in memory, roughly.
-const MEMORY: usize = 24 << 20;
+const MEMORY: usize = 16 << 20;
 /// Octets of an input that are read at once, at most and at least.
 const PIECE_MAX: usize = 256 << 10;
 const PIECE_MIN: usize = 4 << 10;

