@@ -17,6 +17,7 @@ mod size;
 mod stand;
 mod standing;
 mod steering;
+mod userspace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,6 +52,9 @@ struct Args {
     /// Runs of `up` and `down`, with many links and with many rules
     #[arg(long, default_value_t = 5)]
     runs: usize,
+    /// Be the loop that user-space taps are held against: from the first interface to all others
+    #[arg(long, hide = true, value_delimiter = ',')]
+    minimal_loop: Vec<String>,
     /// Seconds of conversation for each round of the order
     #[arg(long, default_value_t = 5)]
     seconds: u64,
@@ -74,11 +78,23 @@ enum Suite {
     Balance,
     /// How often a reply reaches a sensor before its request
     Order,
+    /// `tapwright run` beside other programs that carry frames in user space
+    Userspace,
 }
 
 fn main() -> ExitCode {
+    let args = Args::parse();
+    if !args.minimal_loop.is_empty() {
+        return match userspace::minimal_loop(&args.minimal_loop) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::from(2)
+            }
+        };
+    }
     let report =
-        sys::process::catch_stop_signals().map_err(Failure::from).and_then(|()| measure(&Args::parse()));
+        sys::process::catch_stop_signals().map_err(Failure::from).and_then(|()| measure(&args));
     let report = match report {
         Ok(report) => report,
         Err(error) => {
@@ -136,6 +152,9 @@ fn measure(args: &Args) -> Outcome<Report> {
         for attach in ["tcx", "xdp", "classic"] {
             report.links.push(stand.measure(attach, args.runs)?);
         }
+    }
+    if wants(Suite::Userspace) {
+        report.userspace = userspace::measure(&shared, &files, rounds, frames, &args.only)?;
     }
     report.targets = report.judged();
     if let Some(path) = &args.json {

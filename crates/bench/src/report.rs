@@ -37,6 +37,8 @@ pub struct Report {
     pub balances: Vec<Balance>,
     /// What moves when one of eight sensors goes.
     pub removals: Vec<Removal>,
+    /// What carries frames in user space.
+    pub userspace: Vec<crate::userspace::Row>,
     /// How often a reply reaches a sensor before its request.
     pub orders: Vec<Order>,
     /// What was not set up, and why: the rest was measured all the same.
@@ -93,11 +95,13 @@ pub struct Target {
 }
 
 impl Target {
-    fn at_most(what: impl Into<String>, value: f64, limit: f64) -> Self {
+    /// A value that may not be more.
+    pub fn at_most(what: impl Into<String>, value: f64, limit: f64) -> Self {
         Self { what: what.into(), value, limit, at_least: false, met: value <= limit }
     }
 
-    fn at_least(what: impl Into<String>, value: f64, limit: f64) -> Self {
+    /// A value that may not be less.
+    pub fn at_least(what: impl Into<String>, value: f64, limit: f64) -> Self {
         Self { what: what.into(), value, limit, at_least: true, met: value >= limit }
     }
 }
@@ -309,6 +313,18 @@ impl fmt::Display for Report {
                 "8 sensors without number {removed}: its {had} flows move, and {moved_of_others} of others"
             )?;
         }
+        for crate::userspace::Row { name, octets, quartiles_ns: [low, median, high], samples } in
+            &self.userspace
+        {
+            let part = |it: &crate::userspace::Sample| {
+                crate::run::to_f64(it.delivered) / crate::run::to_f64(it.sent) * 100.0
+            };
+            let [_, part, _] = quartiles(samples.iter().map(part));
+            writeln!(
+                f,
+                "{name}, {octets} B: {median:.0} ns ({low:.0} to {high:.0}), {part:.0} % of the flood"
+            )?;
+        }
         write_orders(f, &self.orders)?;
         let mut text = String::new();
         for target in &self.targets {
@@ -341,6 +357,7 @@ impl Report {
             sizes: vec![],
             balances: vec![],
             removals: vec![],
+            userspace: vec![],
             orders: vec![],
             refused: vec![],
             targets: vec![],
@@ -353,6 +370,7 @@ impl Report {
         targets.extend(steering_targets(&self.steering));
         targets.extend(size_targets(&self.sizes));
         targets.extend(balance_targets(&self.balances, &self.removals));
+        targets.extend(crate::userspace::targets(&self.userspace));
         targets
     }
 
