@@ -2,6 +2,8 @@
 
 use offline::bond::{BondError, Options, bond};
 use offline::{Source, Target};
+use proptest::collection::vec;
+use proptest::prelude::*;
 use wire::LinkType;
 use wire::capture;
 
@@ -183,4 +185,48 @@ fn frames_that_both_inputs_have_are_counted_and_kept() {
     assert_eq!(report.merged.duplicates, Some(1), "one at 2 us; that at 1 us differs");
     assert_eq!((report.merged.tie_groups, report.merged.tie_frames), (2, 5));
     assert_eq!(read_all(&octets).len(), 7);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_the_octets_say_all_that_is_read_comes_out_and_the_same_however_it_arrives(
+        times in vec(0..3_000_000_000i64, 1..40),
+        form in prop_oneof![Just(Form::Micro), Just(Form::Nano), Just(Form::BigEndian), Just(Form::Pcapng)],
+        how in 0..3u8,
+        flips in vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        keep in any::<prop::sample::Index>(),
+        piece in 1..200usize,
+    ) {
+        let mut octets = packed(&form.write(&packets(&times)), how);
+        for (at, with) in flips {
+            let at = at.index(octets.len());
+            octets[at] ^= with;
+        }
+        octets.truncate(keep.index(octets.len() * 2).max(1));
+        let good = Form::Micro.write(&packets(&[1_000]));
+        let options = Options { stats: true, ..Options::default() };
+        let mut bonds = Vec::new();
+        for sizes in [vec![usize::MAX], vec![piece]] {
+            let output = Shared::default();
+            let target = Target::Stream("out".to_owned(), Box::new(output.clone()));
+            let sources = vec![
+                stream("odd", Chunks::new(octets.clone(), sizes)),
+                stream("good", Chunks::new(good.clone(), vec![9])),
+            ];
+            match bond(sources, &options, Some(target), |_| {}) {
+                Ok(report) => {
+                    let written = output.octets();
+                    let count = u64::try_from(read_all(&written).len()).unwrap();
+                    prop_assert_eq!(count, report.merged.frames);
+                    prop_assert_eq!(count, report.inputs.iter().map(|input| input.frames).sum::<u64>());
+                    bonds.push(Some(written));
+                }
+                Err(BondError::Mixed(_)) => bonds.push(None),
+                Err(other) => prop_assert!(false, "{}", other),
+            }
+        }
+        prop_assert_eq!(&bonds[0], &bonds[1]);
+    }
 }
