@@ -188,7 +188,7 @@ fn frames_that_both_inputs_have_are_counted_and_kept() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_the_octets_say_all_that_is_read_comes_out_and_the_same_however_it_arrives(

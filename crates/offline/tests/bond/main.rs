@@ -34,7 +34,7 @@ fn form() -> impl Strategy<Value = Form> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
     #[test]
     fn a_bond_is_the_stable_sort_of_its_inputs_however_they_arrive(
@@ -72,6 +72,11 @@ proptest! {
         let (_, from_files) = bonded(files, &options);
         prop_assert_eq!(read_all(&from_files), expected.packets);
     }
+
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 30, ..ProptestConfig::default() })]
 
     #[test]
     fn frames_of_one_input_that_lie_far_apart_are_put_in_order_within_the_window(
