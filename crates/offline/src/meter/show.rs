@@ -243,7 +243,9 @@ fn scaled(f: &mut fmt::Formatter<'_>, value: u64, units: &[&str]) -> fmt::Result
     let last = units.len() - 1;
     let mut unit = 0;
     let mut scale = 1u64;
-    while unit < last && value / scale >= 1000 {
+    // What rounds to a thousand is one of the next unit.
+    let rounded = |scale: u64| (u128::from(value) * 10 + u128::from(scale) / 2) / u128::from(scale);
+    while unit < last && rounded(scale) >= 10_000 {
         (unit, scale) = (unit + 1, scale * 1000);
     }
     let (whole, rest) = (value / scale, value % scale);
@@ -279,6 +281,9 @@ mod tests {
                 "2.500 Gbit/s"
             ]
         );
+        assert_eq!(Rate(999_980_000).to_string(), "1.000 Gbit/s");
+        assert_eq!(Rate(999_940_000).to_string(), "999.9 Mbit/s");
+        assert_eq!(Time(u64::MAX).to_string(), "18446744074 s");
         assert_eq!(Bytes(1 << 20).to_string(), "1.049 MB");
         assert_eq!(Time(200_123_456).to_string(), "200.1 ms");
         assert_eq!(Time(7_200_000_000_000).to_string(), "7200 s");

@@ -10,9 +10,14 @@ use crate::timed::port::Port;
 /// When, which side, frame octets.
 type Frame = (u64, u16, u32);
 
-/// How many frames a port of this capacity loses.
+/// How many frames a line of this capacity loses.
 fn lost(frames: &[Frame], sides: usize, rate_bits: u64, buffer_bytes: u64) -> usize {
-    let mut port = Port::new(Queue { rate_bits, buffer_bytes }, Framing::ETHERNET, sides, 0);
+    lost_with(frames, sides, Queue { rate_bits, buffer_bytes }, 0)
+}
+
+/// How many frames a port loses that may send so much beyond its rate after a pause.
+fn lost_with(frames: &[Frame], sides: usize, queue: Queue, stored_bytes: u64) -> usize {
+    let mut port = Port::new(queue, Framing::ETHERNET, sides, stored_bytes);
     let dropped = frames.iter().filter(|(at, side, len)| {
         port.advance(*at, |_| ());
         port.offer(*at, *side, *len, || ()) == Given::Dropped
@@ -78,6 +83,24 @@ fn a_port_with_the_cure_loses_nothing_and_with_clearly_less_it_does() {
         assert!(rate == RATE_MIN || lost(&frames, sides, slower, buffer_less) > 0, "{at}");
     }
     assert!(lossy > 20, "{lossy} of 60 lose anything");
+}
+
+#[test]
+fn the_cure_is_enough_for_the_kernels_port_too() {
+    for seed in 100..124 {
+        let mut random = Random::new(seed);
+        let sides = [1, 2, 2, 4][usize::try_from(seed % 4).unwrap()];
+        let buffer = 20_000 + random.below(200_000) as u64;
+        let frames = frames(&mut random, sides);
+        let cure = cure(&frames, sides, RATE, buffer);
+        let stored = crate::timed::kernel_stored_bytes(RATE);
+        let more = Queue { rate_bits: RATE, buffer_bytes: cure.buffer_bytes };
+        assert_eq!(lost_with(&frames, sides, more, stored), 0, "seed {seed}, {sides} sides: {cure:?}");
+        let rate_bits = cure.rate_bits.unwrap();
+        let faster = Queue { rate_bits, buffer_bytes: buffer };
+        let stored = crate::timed::kernel_stored_bytes(rate_bits);
+        assert_eq!(lost_with(&frames, sides, faster, stored), 0, "seed {seed}, {sides} sides: {cure:?}");
+    }
 }
 
 #[test]
