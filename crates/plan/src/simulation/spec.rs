@@ -332,6 +332,45 @@ mod tests {
     }
 
     #[test]
+    fn broken_words_are_read_within_bounds_or_refused() {
+        let seeds = [
+            "cbr:90Mbit:1500:flows=16:errors=0.1%@500ms-1.5s",
+            "onoff:1Gbit:mix:1ms:9ms@-2h",
+            "capture:a:b:2.5",
+        ];
+        let letters: Vec<char> = "0159.:@-=%+ acflmnopsMGbitμ\0".chars().collect();
+        let mut random = crate::arbitrary::Random::new(11);
+        let mut good = 0;
+        for _ in 0..40_000 {
+            let mut text: Vec<char> = random.pick(&seeds).chars().collect();
+            for _ in 0..=random.below(3) {
+                let at = random.below(text.len());
+                match random.below(3) {
+                    0 => drop(text.remove(at)),
+                    1 => text[at] = *random.pick(&letters),
+                    _ => text.insert(at, *random.pick(&letters)),
+                }
+            }
+            let text: String = text.into_iter().collect();
+            match traffic_spec(&text) {
+                Err(refusal) => assert!(!refusal.what.is_empty() && !refusal.help.is_empty(), "{text:?}"),
+                Ok(spec) => {
+                    good += 1;
+                    assert!(
+                        (1..=FLOWS_MAX).contains(&spec.flows) && spec.errors_ppm <= 1_000_000,
+                        "{text:?}"
+                    );
+                    assert!(spec.until_ns.is_none_or(|until| spec.from_ns < until), "{text:?}");
+                    if let Pattern::OnOff { rate_bits, on_ns, off_ns, .. } = spec.pattern {
+                        assert!(rate_bits >= units::RATE_MIN && on_ns > 0 && off_ns > 0, "{text:?}");
+                    }
+                }
+            }
+        }
+        assert!((1000..39_000).contains(&good), "{good}");
+    }
+
+    #[test]
     fn nonsense_is_refused_with_what_to_write() {
         for (text, what, help) in [
             ("cbx:1Mbit:60", "`cbx` is no kind of traffic", "did you mean cbr:RATE:SIZE?"),
