@@ -44,14 +44,23 @@ pub fn svg(report: &PortReport, series: &Series) -> String {
         panel
     };
     let rate = panel(190.0, 16.0);
-    let queue = panel(150.0, 16.0);
+    let waited = report.total.queue.deepest_bytes > 0 || report.buffer_bytes.is_some();
+    let queue = panel(if waited { 150.0 } else { 34.0 }, 16.0);
     let losses = panel(if lost { 110.0 } else { 34.0 }, 66.0);
     let delays = waits.then(|| panel(120.0, 66.0));
     let mut figure = Figure::new(report, series, curves, top - 14.0);
     figure.heading(report);
     figure.rates(rate);
-    figure.queues(queue);
-    figure.losses(losses, lost);
+    if waited {
+        figure.queues(queue);
+    } else {
+        figure.empty(queue, "waiting", "nothing waits");
+    }
+    if lost {
+        figure.losses(losses);
+    } else {
+        figure.empty(losses, "lost", "no frame is lost");
+    }
     figure.time(&[rate, queue, losses], losses.1);
     figure.first_loss(rate.0, losses.1);
     if let Some(delays) = delays {
@@ -154,9 +163,11 @@ impl<'a> Figure<'a> {
             self.drawing.line((at, y - 4.5), (at + 14.0, y - 4.5), PEAK);
             self.drawing.text(at + 19.0, y, Anchor::Start, "", "offered, peak of 1 ms");
         }
-        let at = next("limit of the port");
-        self.drawing.line((at, y - 4.5), (at + 20.0, y - 4.5), LIMIT);
-        self.drawing.text(at + 25.0, y, Anchor::Start, "", "limit of the port");
+        if self.report.rate_bits.or(self.report.buffer_bytes).is_some() {
+            let at = next("limit of the port");
+            self.drawing.line((at, y - 4.5), (at + 20.0, y - 4.5), LIMIT);
+            self.drawing.text(at + 25.0, y, Anchor::Start, "", "limit of the port");
+        }
     }
 
     /// The grid of a panel with values from 0 to `most`, and its axis.
@@ -298,13 +309,14 @@ impl<'a> Figure<'a> {
         self.limit(axis, limit);
     }
 
-    fn losses(&mut self, place: (f64, f64), lost: bool) {
-        if !lost {
-            let y = f64::midpoint(place.0, place.1) + 4.5;
-            self.drawing.upright(20.0, y - 4.5, "lost");
-            self.drawing.text(f64::midpoint(LEFT, RIGHT), y, Anchor::Middle, SMALL, "no frame is lost");
-            return;
-        }
+    /// A panel in which there is nothing to draw.
+    fn empty(&mut self, (top, bottom): (f64, f64), label: &str, text: &str) {
+        let y = f64::midpoint(top, bottom);
+        self.drawing.upright(20.0, y, label);
+        self.drawing.text(f64::midpoint(LEFT, RIGHT), y + 4.5, Anchor::Middle, SMALL, text);
+    }
+
+    fn losses(&mut self, place: (f64, f64)) {
         let bins = self.bins_a_step();
         let sums = |side: &SideSeries| {
             side.dropped.chunks(bins).map(|bins| bins.iter().sum::<u64>() as f64).collect::<Vec<f64>>()
