@@ -86,6 +86,23 @@ pub fn load(
     state: Option<MapFd>,
     resolve: impl Fn(bpf::asm::Symbol) -> Option<i32>,
 ) -> std::result::Result<ProgFd, Error> {
+    load_with(sys, program, state, 0, resolve)
+}
+
+/// `BPF_F_XDP_HAS_FRAGS`: the program also takes frames that lie in several pieces of memory.
+pub const HAS_FRAGS: u32 = 1 << 5;
+
+/// As [`load`], with flags for the kernel.
+///
+/// # Errors
+/// See [`load`].
+pub fn load_with(
+    sys: &mut impl Sys,
+    program: &Program,
+    state: Option<MapFd>,
+    flags: u32,
+    resolve: impl Fn(bpf::asm::Symbol) -> Option<i32>,
+) -> std::result::Result<ProgFd, Error> {
     let insns = program.link(resolve).map_err(|error| Error::Defect(format!("{}: {error}", program.name)))?;
     let spec = ProgSpec {
         kind: ProgKind(program.kind.program_type()),
@@ -93,7 +110,7 @@ pub fn load(
         insns: &insns,
         license: LICENSE,
         name: &program.name,
-        flags: 0,
+        flags,
     };
     let prog = sys.prog_load(&spec)?;
     if let Some(state) = state {
