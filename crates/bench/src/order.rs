@@ -62,6 +62,8 @@ pub struct Order {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Way {
     Bond(&'static str),
+    /// A bond without the ring that its frames wait in: each CPU has a backlog of its own.
+    Backlogs,
     Aggregator(&'static str),
     /// A Linux bridge, and mirred into one ifb.
     Bridge,
@@ -69,8 +71,9 @@ enum Way {
     Merged,
 }
 
-const WAYS: [(&str, Way); 6] = [
+const WAYS: [(&str, Way); 7] = [
     ("bond, tcx", Way::Bond("tcx")),
+    ("bond, tcx, no ring", Way::Backlogs),
     ("bond, XDP", Way::Bond("xdp")),
     ("port aggregator, tcx", Way::Aggregator("tcx")),
     ("port aggregator, XDP", Way::Aggregator("xdp")),
@@ -138,7 +141,7 @@ impl Rig {
         let (text, attach) = match self.way {
             Way::Bridge => return self.bridge(),
             Way::Bond(attach) => (TAP, attach),
-            Way::Merged => (TAP, "tcx"),
+            Way::Merged | Way::Backlogs => (TAP, "tcx"),
             Way::Aggregator(attach) => (AGGREGATOR, attach),
         };
         if attach == "xdp" {
@@ -153,29 +156,32 @@ impl Rig {
                 run(namespace, &format!("ethtool -K {end} gro on"))?;
             }
         }
-        if let Way::Bond(_) = self.way {
+        if let Way::Bond(_) | Way::Backlogs = self.way {
             up(&self.sensor, BOND, attach)?;
+        }
+        if self.way == Way::Backlogs {
+            run(&self.sensor, "ip link set dev ngeth0 xdpdrv off")?;
         }
         up(&self.tap, text, attach)
     }
 
     fn bridge(&self) -> Outcome<()> {
-        run(&self.tap, "ip link add br type bridge")?;
+        run(&self.tap, "ip link add name br0 type bridge")?;
         run(&self.tap, "ip link add ifb0 type ifb")?;
         for port in ["a", "b"] {
-            run(&self.tap, &format!("ip link set dev {port} master br"))?;
+            run(&self.tap, &format!("ip link set dev {port} master br0"))?;
             run(&self.tap, &format!("tc qdisc add dev {port} clsact"))?;
-            let mirror = "matchall action mirred egress mirror dev ifb0";
+            let mirror = "protocol all u32 match u32 0 0 action mirred egress mirror dev ifb0";
             run(&self.tap, &format!("tc filter add dev {port} ingress {mirror}"))?;
         }
         run(&self.tap, "ip link set dev ifb0 up")?;
-        run(&self.tap, "ip link set dev br up")
+        run(&self.tap, "ip link set dev br0 up")
     }
 
     /// Where the sensor listens.
     fn listens(&self) -> (&Namespace, &'static [&'static str]) {
         match self.way {
-            Way::Bond(_) => (&self.sensor, &["ngeth0"]),
+            Way::Bond(_) | Way::Backlogs => (&self.sensor, &["ngeth0"]),
             Way::Aggregator(_) => (&self.sensor, &["s"]),
             Way::Bridge => (&self.tap, &["ifb0"]),
             Way::Merged => (&self.sensor, &["x", "y"]),
