@@ -21,7 +21,7 @@ pub fn observe(mut input: &[u8]) {
         let wire_len = u32::try_from(length).expect("at most 65535");
         let frame = Frame { data, wire_len, link_type: LinkType::ETHERNET };
         // From nanoseconds to centuries, and back.
-        clock += i128::from(*step) << (half & 0xf8) >> 3;
+        clock += i128::from(*step) << (((half & 0xf8) >> 3) * 2);
         clock = if *half == 0xff { -clock } else { clock };
         let (time, half) = (Timestamp(clock), usize::from(*half) % HALVES);
         observer.frame(half, time, &frame);
