@@ -56,7 +56,7 @@ enum Deed {
     Mirror(String, Then),
     /// The frame leaves by this interface.
     Redirect(String),
-    /// It is counted: see [`Filters::counter`](super::install).
+    /// It is counted: by a mirror to an interface that is gone.
     Count(Then),
 }
 
@@ -279,15 +279,14 @@ fn judge(plan: &Plan, id: HookId, judging: &[Filter], filters: &mut Vec<Planned>
     }
 }
 
+/// A program, and what is done to the frames that it chooses.
+type Chosen = (Vec<ClassicInsn>, Vec<(Deed, Meaning)>);
+
 /// The most actions of one filter (`TCA_ACT_MAX_PRIO`).
 const ACTS_MAX: usize = 32;
 
 /// Adds a filter, to the actions of the one before where the same program chooses the same frames: it runs once then.
-fn add(
-    chosen: &mut Vec<(Vec<ClassicInsn>, Vec<(Deed, Meaning)>)>,
-    insns: Vec<ClassicInsn>,
-    deeds: Vec<(Deed, Meaning)>,
-) {
+fn add(chosen: &mut Vec<Chosen>, insns: Vec<ClassicInsn>, deeds: Vec<(Deed, Meaning)>) {
     if let Some((same, before)) = chosen.last_mut()
         && *same == insns
         && before.len() + deeds.len() <= ACTS_MAX
