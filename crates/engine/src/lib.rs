@@ -2,7 +2,7 @@
 //!
 //! `up` configures the kernel and ends; what it attached goes on without a process. `status` and `down` find
 //! everything again from the interfaces. All three act on the network namespace of the calling thread.
-//! Nothing here is ever on the path of a frame.
+//! Nothing of that is ever on the path of a frame; only `userspace`, for machines without eBPF, is a process that is.
 
 mod classic;
 mod kernel;
