@@ -93,8 +93,7 @@ fn main() -> ExitCode {
             }
         };
     }
-    let report =
-        sys::process::catch_stop_signals().map_err(Failure::from).and_then(|()| measure(&args));
+    let report = sys::process::catch_stop_signals().map_err(Failure::from).and_then(|()| measure(&args));
     let report = match report {
         Ok(report) => report,
         Err(error) => {

@@ -28,8 +28,8 @@ pub mod lock;
 pub mod netns;
 pub mod packet;
 pub mod process;
-pub mod user;
 pub mod ring;
+pub mod user;
 
 pub use classic::{
     Act, ActFound, ActStats, CLASSIC_INSNS_MAX, ClassicFilter, ClassicInsn, ClassicSpec, Matcher, Then,

@@ -2,10 +2,10 @@
 //! writes the golden help texts. Commands that look at the machine run in a network namespace of their own.
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
-#[path = "cli/check.rs"]
-mod check;
 #[path = "cli/bond.rs"]
 mod bond;
+#[path = "cli/check.rs"]
+mod check;
 #[path = "cli/manual.rs"]
 mod manual;
 #[path = "cli/replay.rs"]
