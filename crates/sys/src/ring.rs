@@ -36,8 +36,10 @@ const TPACKET_V3: i32 = 2;
 const PACKET_OUTGOING: u8 = 4;
 const MEMBERSHIP_PROMISCUOUS: u16 = 1;
 const ETH_P_ALL: u16 = 3;
-/// `TP_STATUS_*`: of a block, it is ours; of a frame, its tag is beside it, and so is what announces the tag.
+/// `TP_STATUS_*`: of a block, it is ours; of a frame, it is there. The kernel takes it from a frame's slot when it reserves
+/// the slot, and sets it when the frame is in it.
 const STATUS_USER: u32 = 1;
+/// Of a frame: its tag is beside it, and so is what announces the tag.
 const VLAN_VALID: u32 = 1 << 4;
 const VLAN_TPID_VALID: u32 = 1 << 6;
 /// Octets of a tag, and where it stands: behind two addresses.
@@ -50,6 +52,8 @@ const OFFLOAD_BYTES: usize = 10;
 /// Where `struct sockaddr_ll` begins behind the start of a frame's header, and how far its packet type is in it.
 const ADDRESS_AT: usize = 48;
 const PACKET_TYPE_AT: usize = 10;
+/// The least distance of a frame from its header: behind the packet type and what the frame leaves to a card.
+const MAC_MIN: usize = ADDRESS_AT + PACKET_TYPE_AT + 1 + OFFLOAD_BYTES;
 /// The least block: the largest super-frame (64 KiB and headers) fits, and the frames of several pages beside it.
 pub const BLOCK_BYTES_MIN: usize = 128 << 10;
 /// What a frame's slot would take, where slots had a fixed size: the kernel wants a number that divides the block.
@@ -93,6 +97,17 @@ struct Place {
     left: u32,
     /// Blocks before this one that are read to their end and not released.
     held: usize,
+}
+
+/// Where a frame lies, within the bounds of its slot.
+#[derive(Clone, Copy)]
+struct Slot {
+    /// Its header.
+    at: usize,
+    /// The frame itself.
+    start: usize,
+    length: usize,
+    header: Header,
 }
 
 /// A frame that lies in a ring.
@@ -219,8 +234,7 @@ impl Ring {
     /// When the next frame came, in nanoseconds since 1970; `None` where none is there.
     #[inline]
     pub fn head_ns(&self) -> Option<u64> {
-        let place = self.open_block()?;
-        let header = self.header(place.next)?;
+        let (Slot { header, .. }, _) = self.head()?;
         Some(u64::from(header.seconds) * 1_000_000_000 + u64::from(header.nanoseconds))
     }
 
@@ -228,25 +242,11 @@ impl Ring {
     #[inline]
     #[allow(clippy::mut_from_ref, reason = "every frame is lent once, and no two of them overlap")]
     pub fn take(&self) -> Option<Lent<'_>> {
-        let mut place = self.open_block()?;
-        let header = self.header(place.next)?;
-        let at = place.next;
-        place.left -= 1;
-        place.next = at + header.next.try_into().unwrap_or(0);
-        if place.left == 0 {
-            place = Place { block: (place.block + 1) % self.blocks, held: place.held + 1, ..place };
-        }
-        self.at.set(place);
-        let mac = usize::from(header.mac);
-        let length = usize::try_from(header.captured).ok()?;
-        let start = at + mac;
-        // The kernel keeps to its own layout; a length that does not is no reason to touch other memory.
-        let end = start.checked_add(length)?;
-        if end > self.map.bytes || mac < ADDRESS_AT + PACKET_TYPE_AT + 1 + OFFLOAD_BYTES {
-            return None;
-        }
-        // SAFETY: from the packet type to the end of the frame it is within the mapping (checked above), and within a
-        // block that is ours until it is released, which takes a mutable reference. Each frame is reached once.
+        let (Slot { at, start, length, header }, behind) = self.head()?;
+        self.at.set(behind);
+        // SAFETY: from the packet type to the end of the frame it is within its slot (`slot` checks it), which no other
+        // frame reaches into; and within a block that is ours until it is released, which takes a mutable reference.
+        // Each frame is reached once.
         let (kind, offload) = unsafe {
             (
                 self.map.start.add(at + ADDRESS_AT + PACKET_TYPE_AT).read(),
@@ -324,23 +324,69 @@ impl Ring {
             // SAFETY: a block header is at the start of every block; the block is ours.
             let header = unsafe { self.map.start.add(start).cast::<BlockHeader>().read() };
             place.left = header.frames;
-            place.next = start + usize::try_from(header.first).ok()?;
+            place.next = start.saturating_add(usize::try_from(header.first).unwrap_or(usize::MAX));
             if place.left == 0 {
                 // A block that the timer retired before anything came into it.
-                place = Place { block: (place.block + 1) % self.blocks, held: place.held + 1, ..place };
+                place = self.next_block(place);
             }
             self.at.set(place);
         }
         Some(place)
     }
 
+    /// The next frame, and the place behind it. Passes over slots without a frame: the kernel reserves and counts a slot
+    /// before it finds that it has no words for what a frame leaves to a card (SCTP to be cut), counts the frame as
+    /// dropped, and leaves in the slot what was there before.
     #[inline]
-    fn header(&self, at: usize) -> Option<Header> {
-        if at + size_of::<Header>() > self.map.bytes {
-            return None;
+    fn head(&self) -> Option<(Slot, Place)> {
+        loop {
+            let place = self.open_block()?;
+            let (slot, next) = self.slot(place);
+            let mut behind = match next {
+                Some(next) => Place { left: place.left - 1, next, ..place },
+                // Where the next header would be is not said: what may follow cannot be reached.
+                None => Place { left: 0, ..place },
+            };
+            if behind.left == 0 {
+                behind = self.next_block(behind);
+            }
+            match slot {
+                Some(slot) => return Some((slot, behind)),
+                None => self.at.set(behind),
+            }
         }
-        // SAFETY: within the mapping, in a block that is ours; the kernel aligns headers to 16 octets.
-        Some(unsafe { self.map.start.add(at).cast::<Header>().read() })
+    }
+
+    /// The slot at a place, if a frame is in it, and where the next one begins; `None` where there cannot be one. The
+    /// kernel keeps to its own layout; a length that does not is no reason to touch other memory than the slot's.
+    #[inline]
+    fn slot(&self, place: Place) -> (Option<Slot>, Option<usize>) {
+        let at = place.next;
+        let block_end = (place.block + 1) * self.block_bytes;
+        if at < place.block * self.block_bytes || block_end.saturating_sub(at) < size_of::<Header>() {
+            return (None, None);
+        }
+        // SAFETY: within a block that is ours, as has just been checked.
+        let header = unsafe { self.map.start.add(at).cast::<Header>().read_unaligned() };
+        let wide = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
+        let end = match at.saturating_add(wide(header.next)) {
+            // Behind the last frame nothing follows but the end of the block.
+            _ if place.left == 1 => block_end,
+            end if end >= at + size_of::<Header>() && end <= block_end => end,
+            _ => return (None, None),
+        };
+        let (mac, length) = (usize::from(header.mac), wide(header.captured));
+        let start = at + mac;
+        let is_frame = header.status & STATUS_USER != 0
+            && mac >= MAC_MIN
+            && start.checked_add(length).is_some_and(|frame_end| frame_end <= end);
+        (is_frame.then_some(Slot { at, start, length, header }), Some(end))
+    }
+
+    /// The place behind a block that is read to its end.
+    #[inline]
+    fn next_block(&self, place: Place) -> Place {
+        Place { block: (place.block + 1) % self.blocks, held: place.held + 1, ..place }
     }
 
     /// Whose a block is.
@@ -558,4 +604,142 @@ struct Membership {
 
 fn socklen<T>() -> libc::socklen_t {
     libc::socklen_t::try_from(size_of::<T>()).expect("structures of the socket interface are small")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCK: usize = BLOCK_BYTES_MIN;
+    const MAC: usize = 96;
+
+    /// Two blocks of memory that no kernel writes to, both the kernel's.
+    fn forged() -> Ring {
+        // SAFETY: a new mapping of nothing, at an address that the kernel chooses.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                2 * BLOCK,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        assert_ne!(start, libc::MAP_FAILED);
+        let map = Mapping { start: NonNull::new(start.cast()).unwrap(), bytes: 2 * BLOCK };
+        let at = Cell::new(Place { block: 0, next: 0, left: 0, held: 0 });
+        let fd = std::fs::File::open("/dev/null").unwrap().into();
+        Ring { fd, object: "forged".into(), map, block_bytes: BLOCK, blocks: 2, at }
+    }
+
+    fn write<T>(ring: &Ring, at: usize, value: T) {
+        assert!(at + size_of::<T>() <= ring.map.bytes);
+        // SAFETY: within the mapping; nothing is lent.
+        unsafe { ring.map.start.add(at).cast::<T>().write_unaligned(value) };
+    }
+
+    fn block(ring: &Ring, number: usize, frames: u32, first: u32) {
+        let header = BlockHeader { version: 1, private_at: 0, status: STATUS_USER, frames, first, length: 0 };
+        write(ring, number * BLOCK, header);
+    }
+
+    fn header(next: u32, seconds: u32, mac: u16, captured: u32, status: u32) -> Header {
+        let (length, net, hash, vlan_tci, vlan_tpid) = (captured, 0, 0, 0, 0);
+        let (nanoseconds, padding) = (0, [0; 10]);
+        Header {
+            next,
+            seconds,
+            nanoseconds,
+            captured,
+            length,
+            status,
+            mac,
+            net,
+            hash,
+            vlan_tci,
+            vlan_tpid,
+            padding,
+        }
+    }
+
+    /// Seconds and length of each frame that is lent.
+    fn lent(ring: &Ring) -> Vec<(u64, usize)> {
+        let mut lent = Vec::new();
+        while let Some(time_ns) = ring.head_ns() {
+            let frame = ring.take().expect("what has a time is there");
+            assert_eq!(frame.time_ns, time_ns);
+            frame.data.fill(0xff);
+            lent.push((time_ns / 1_000_000_000, frame.data.len()));
+        }
+        assert_eq!(ring.take(), None);
+        lent
+    }
+
+    fn mac() -> u16 {
+        u16::try_from(MAC).unwrap()
+    }
+
+    #[test]
+    fn reserved_slots_without_a_frame_are_passed_over() {
+        let mut ring = forged();
+        // First, between and last; and a block of nothing else.
+        block(&ring, 0, 5, 64);
+        for (number, status) in (0..).zip([0, 1, VLAN_VALID, 1, 0]) {
+            let next = if number == 4 { 0 } else { 512 };
+            let at = 64 + 512 * usize::try_from(number).unwrap();
+            write(&ring, at, header(next, number, mac(), 60, status));
+        }
+        block(&ring, 1, 1, 64);
+        write(&ring, BLOCK + 64, header(0, 9, mac(), 60, 0));
+        assert_eq!(lent(&ring), [(1, 60), (3, 60)]);
+        ring.release();
+        // Both blocks were given back.
+        assert!((0..2).all(|block| ring.status(block).load(Ordering::Acquire) == 0));
+        assert_eq!(lent(&ring), []);
+    }
+
+    #[test]
+    fn no_frame_reaches_out_of_its_slot() {
+        let whole = u32::try_from(512 - MAC).unwrap();
+        let last = u32::try_from(BLOCK - 64 - 512 - MAC).unwrap();
+        for (mac, captured, fits) in [
+            (mac(), whole, true),
+            (mac(), whole + 1, false),
+            (mac(), u32::MAX, false),
+            (u16::MAX, 60, false),
+            (10, 60, false),
+        ] {
+            let ring = forged();
+            block(&ring, 0, 2, 64);
+            write(&ring, 64, header(512, 1, mac, captured, STATUS_USER));
+            write(&ring, 64 + 512, header(0, 2, 96, last, STATUS_USER));
+            let first = fits.then_some((1, 416));
+            let second = (2, usize::try_from(last).unwrap());
+            assert_eq!(lent(&ring), first.into_iter().chain([second]).collect::<Vec<_>>());
+        }
+        let ring = forged();
+        block(&ring, 0, 2, 64);
+        write(&ring, 64, header(512, 1, mac(), 60, STATUS_USER));
+        write(&ring, 64 + 512, header(0, 2, mac(), last + 1, STATUS_USER));
+        assert_eq!(lent(&ring), [(1, 60)]);
+    }
+
+    #[test]
+    fn a_chain_that_leaves_its_block_ends_there() {
+        for next in [0, 8, u32::try_from(BLOCK).unwrap(), u32::MAX] {
+            let ring = forged();
+            block(&ring, 0, 3, 64);
+            write(&ring, 64, header(512, 1, mac(), 60, STATUS_USER));
+            write(&ring, 64 + 512, header(next, 2, mac(), 60, STATUS_USER));
+            block(&ring, 1, 1, 64);
+            write(&ring, BLOCK + 64, header(0, 3, mac(), 60, STATUS_USER));
+            assert_eq!(lent(&ring), [(1, 60), (3, 60)], "{next}");
+        }
+        for first in [u32::try_from(BLOCK - 8).unwrap(), u32::try_from(BLOCK).unwrap(), u32::MAX] {
+            let ring = forged();
+            block(&ring, 0, 1, first);
+            assert_eq!(lent(&ring), [], "{first}");
+        }
+    }
 }
