@@ -44,8 +44,6 @@ pub enum Then {
     Drop,
     /// Dropped as a matter of course (`stolen`, 4).
     Stolen,
-    /// The filters of another chain are tried (`goto chain`).
-    Chain(u32),
     /// Any other number of the kernel's.
     Other(i32),
 }
@@ -64,20 +62,6 @@ pub enum Act {
     Redirect {
         /// Index of the interface.
         to: u32,
-    },
-    /// Counts, and does no more than to say what becomes of the frame. Not every kernel has it (`act_gact`).
-    Generic {
-        /// What becomes of the frame.
-        then: Then,
-    },
-    /// Sets what the kernel keeps beside the frame. Not every kernel has it (`act_skbedit`).
-    Edit {
-        /// The class or band it asks for.
-        priority: Option<u32>,
-        /// The mark, whole.
-        mark: Option<u32>,
-        /// What becomes of the frame.
-        then: Then,
     },
     /// Another kind, that we make none of. It cannot be added.
     Other {

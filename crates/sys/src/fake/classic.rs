@@ -3,7 +3,7 @@
 
 use super::network::{Network, fail};
 use crate::classic::{Act, ActFound, ActStats, ClassicFilter, ClassicSpec, Matcher};
-use crate::error::{Result, SysError};
+use crate::error::Result;
 use crate::object::{Filter, Hook};
 use crate::queue::{H_CLSACT, H_EGRESS, H_INGRESS, QdiscSpec};
 
@@ -92,17 +92,10 @@ impl Network {
     }
 
     fn refuse_act(&mut self, object: &str, act: &Act) -> Result<()> {
-        let (kind, to) = match act {
-            Act::Mirror { to, .. } | Act::Redirect { to } => ("mirred", Some(*to)),
-            Act::Generic { .. } => ("gact", None),
-            Act::Edit { .. } => ("skbedit", None),
-            Act::Other { .. } => return fail(CALL, object, libc::EINVAL),
-        };
-        if self.actions_missing.contains(&kind) {
-            let error = SysError::new(CALL, object, libc::ENOENT);
-            return Err(error.with_detail("Failed to load TC action module"));
+        match act {
+            Act::Mirror { to, .. } | Act::Redirect { to } => self.link(CALL, object, *to).map(|_| ()),
+            Act::Other { .. } => fail(CALL, object, libc::EINVAL),
         }
-        to.map_or(Ok(()), |to| self.link(CALL, object, to).map(|_| ()))
     }
 
     pub(super) fn delete_classic(

@@ -107,11 +107,6 @@ impl Fake {
         self.network.routes.push(route);
     }
 
-    /// Runs a kernel that was built without these kinds of actions (`gact`, `skbedit`).
-    pub fn set_actions_missing(&mut self, kinds: &[&'static str]) {
-        self.network.actions_missing = kinds.iter().copied().collect();
-    }
-
     /// The classic filters on this parent, to move their counters.
     pub fn classic_mut(&mut self, ifindex: u32, parent: u32) -> &mut [ClassicFilter] {
         self.network.classic.entry((ifindex, parent)).or_default()

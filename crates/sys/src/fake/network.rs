@@ -42,8 +42,6 @@ pub(super) struct Network {
     pub(super) filters: BTreeMap<(u32, Hook), Vec<Filter>>,
     /// By interface and parent.
     pub(super) classic: BTreeMap<(u32, u32), Vec<ClassicFilter>>,
-    /// Kinds of actions that this kernel was built without.
-    pub(super) actions_missing: BTreeSet<&'static str>,
     pub(super) tcx: BTreeMap<(u32, Hook), Vec<u32>>,
 }
 
@@ -63,7 +61,6 @@ impl Network {
             classes: Vec::new(),
             filters: BTreeMap::new(),
             classic: BTreeMap::new(),
-            actions_missing: BTreeSet::new(),
             tcx: BTreeMap::new(),
         };
         let mut card = Card::veth();

@@ -33,16 +33,10 @@ const KEY: u32 = 0xF_FFFF;
 const TCA_ACT_KIND: u16 = 1;
 const TCA_ACT_OPTIONS: u16 = 2;
 const TCA_ACT_STATS: u16 = 4;
-/// `TCA_MIRRED_PARMS`, `TCA_GACT_PARMS`, `TCA_SKBEDIT_PARMS`: begins with `tc_gen`: index 0, capab 4, action 8,
-/// refcnt 12, bindcnt 16. That of mirred goes on with eaction 20, ifindex 24.
+/// `TCA_MIRRED_PARMS`: `tc_gen` (index 0, capab 4, action 8, refcnt 12, bindcnt 16), eaction 20, ifindex 24.
 const PARMS: u16 = 2;
 const EGRESS_REDIRECT: i32 = 1;
 const EGRESS_MIRROR: i32 = 2;
-const TCA_SKBEDIT_PRIORITY: u16 = 3;
-const TCA_SKBEDIT_MARK: u16 = 5;
-
-/// `TC_ACT_GOTO_CHAIN`, the chain in the lower 28 bits.
-const GOTO_CHAIN: u32 = 0x2000_0000;
 
 fn verdict(then: Then) -> i32 {
     match then {
@@ -51,7 +45,6 @@ fn verdict(then: Then) -> i32 {
         Then::Drop => 2,
         Then::Pipe => 3,
         Then::Stolen => 4,
-        Then::Chain(chain) => (GOTO_CHAIN | (chain & 0x0FFF_FFFF)).cast_signed(),
         Then::Other(number) => number,
     }
 }
@@ -63,42 +56,21 @@ fn then(verdict: i32) -> Then {
         2 => Then::Drop,
         3 => Then::Pipe,
         4 => Then::Stolen,
-        other if other.cast_unsigned() & 0xF000_0000 == GOTO_CHAIN => {
-            Then::Chain(other.cast_unsigned() & 0x0FFF_FFFF)
-        }
         other => Then::Other(other),
     }
 }
 
-/// `tc_gen` with a verdict, and what follows it.
-fn parms(verdict: i32, more: &[u32]) -> Vec<u8> {
-    let words = [0, 0, verdict.cast_unsigned(), 0, 0];
-    words.iter().chain(more).flat_map(|word| word.to_ne_bytes()).collect()
-}
-
 /// One action as the kernel takes it; `None` for one that we make none of.
 fn encode(act: &Act) -> Option<Attrs> {
-    let one =
-        |kind, options: Attrs| Attrs::default().text(TCA_ACT_KIND, kind).nest(TCA_ACT_OPTIONS, &options);
-    let mirred = |eaction: i32, to: u32, then| {
-        let words = [eaction.cast_unsigned(), to];
-        one("mirred", Attrs::default().attr(PARMS, &parms(verdict(then), &words)))
-    };
-    Some(match act {
-        Act::Mirror { to, then } => mirred(EGRESS_MIRROR, *to, *then),
-        Act::Redirect { to } => mirred(EGRESS_REDIRECT, *to, Then::Stolen),
-        Act::Generic { then } => one("gact", Attrs::default().attr(PARMS, &parms(verdict(*then), &[]))),
-        Act::Edit { priority, mark, then } => {
-            let mut options = Attrs::default().attr(PARMS, &parms(verdict(*then), &[]));
-            for (kind, value) in [(TCA_SKBEDIT_PRIORITY, priority), (TCA_SKBEDIT_MARK, mark)] {
-                if let Some(value) = value {
-                    options = options.u32(kind, *value);
-                }
-            }
-            one("skbedit", options)
-        }
+    let (eaction, to, then) = match act {
+        Act::Mirror { to, then } => (EGRESS_MIRROR, *to, *then),
+        Act::Redirect { to } => (EGRESS_REDIRECT, *to, Then::Stolen),
         Act::Other { .. } => return None,
-    })
+    };
+    let words = [0, 0, verdict(then).cast_unsigned(), 0, 0, eaction.cast_unsigned(), to];
+    let parms: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
+    let options = Attrs::default().attr(PARMS, &parms);
+    Some(Attrs::default().text(TCA_ACT_KIND, "mirred").nest(TCA_ACT_OPTIONS, &options))
 }
 
 fn decode(bytes: &[u8]) -> ActFound {
@@ -106,14 +78,9 @@ fn decode(bytes: &[u8]) -> ActFound {
     let options = find(bytes, TCA_ACT_OPTIONS).unwrap_or_default();
     let parms = find(options, PARMS).unwrap_or_default();
     let next = i32_at(parms, 8).map_or(Then::Continue, then);
-    let number = |kind| find(options, kind).and_then(|value| u32_at(value, 0));
     let act = match (kind.as_str(), i32_at(parms, 20), u32_at(parms, 24)) {
         ("mirred", Some(EGRESS_MIRROR), Some(to)) => Act::Mirror { to, then: next },
         ("mirred", Some(EGRESS_REDIRECT), Some(to)) => Act::Redirect { to },
-        ("gact", ..) => Act::Generic { then: next },
-        ("skbedit", ..) => {
-            Act::Edit { priority: number(TCA_SKBEDIT_PRIORITY), mark: number(TCA_SKBEDIT_MARK), then: next }
-        }
         _ => Act::Other { kind },
     };
     let QueueStats { bytes, packets, drops, overlimits, .. } =
@@ -288,22 +255,14 @@ mod tests {
 
     #[test]
     fn verdicts_read_back() {
-        for value in
-            [Then::Continue, Then::Pipe, Then::Ok, Then::Drop, Then::Stolen, Then::Chain(77), Then::Other(1)]
-        {
+        for value in [Then::Continue, Then::Pipe, Then::Ok, Then::Drop, Then::Stolen, Then::Other(1)] {
             assert_eq!(then(verdict(value)), value);
         }
     }
 
     #[test]
     fn actions_read_back() {
-        for act in [
-            Act::Mirror { to: 7, then: Then::Continue },
-            Act::Redirect { to: 8 },
-            Act::Generic { then: Then::Drop },
-            Act::Edit { priority: Some(0x7477_0001), mark: Some(9), then: Then::Pipe },
-            Act::Edit { priority: None, mark: None, then: Then::Ok },
-        ] {
+        for act in [Act::Mirror { to: 7, then: Then::Continue }, Act::Redirect { to: 8 }] {
             assert_eq!(decode(&encode(&act).unwrap().0).act, act);
         }
         assert!(encode(&Act::Other { kind: "pedit".into() }).is_none());
