@@ -164,7 +164,13 @@ fn offset(captures: &[PathBuf], word: &OsStr) -> Result<(usize, i64), Refusal> {
     let help = "write CAPTURE=TIME, as 2=+40ms or b.pcap=-1s";
     let time = time.ok_or_else(|| Refusal::new("no time", help))?;
     let number = str::from_utf8(of).ok().and_then(|of| of.parse::<usize>().ok());
-    let named = captures.iter().position(|capture| capture == Path::new(OsStr::from_bytes(of)));
+    let name = Path::new(OsStr::from_bytes(of));
+    let mut namesakes = captures.iter().enumerate().filter(|(_, capture)| *capture == name);
+    let named = namesakes.next().map(|(index, _)| index);
+    if let (Some(first), Some((other, _))) = (named, namesakes.next()) {
+        let help = format!("say which by its number: {} or {}", first + 1, other + 1);
+        return Err(Refusal::new("two captures have that name", help));
+    }
     let by_number = number.and_then(|number| number.checked_sub(1)).filter(|index| *index < captures.len());
     match named.or(by_number) {
         Some(index) => Ok((index, time)),
@@ -191,12 +197,14 @@ mod tests {
 
     #[test]
     fn an_offset_names_a_capture_by_number_or_name() {
-        let captures = ["a.pcap", "x=y.pcap", "1"].map(PathBuf::from);
+        let captures = ["a.pcap", "x=y.pcap", "1", "t", "t"].map(PathBuf::from);
         let offset = |word: &str| offset(&captures, OsStr::new(word)).map_err(|refusal| refusal.what);
         assert_eq!(offset("2=+40ms"), Ok((1, 40_000_000)));
         assert_eq!(offset("x=y.pcap=-1s"), Ok((1, -1_000_000_000)));
         assert_eq!(offset("1=1us"), Ok((2, 1_000)), "a name goes before a number");
-        assert_eq!(offset("4=1s"), Err("there is no such capture".to_owned()));
+        assert_eq!(offset("t=1s"), Err("two captures have that name".to_owned()));
+        assert_eq!(offset("5=1s"), Ok((4, 1_000_000_000)), "a number says which");
+        assert_eq!(offset("6=1s"), Err("there is no such capture".to_owned()));
         assert_eq!(offset("0=1s"), Err("there is no such capture".to_owned()));
         for bad in ["", "a.pcap", "a.pcap=", "a.pcap=40", "a.pcap=--1s", "1=+-1s"] {
             assert_eq!(offset(bad), Err("no time".to_owned()), "{bad}");

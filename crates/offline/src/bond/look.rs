@@ -121,13 +121,19 @@ impl Seen {
         self.inversions.count()
     }
 
+    /// Answers for which there was no room: as many inversions may not have been counted.
+    pub(super) fn no_room(&self) -> u64 {
+        self.inversions.no_room()
+    }
+
     /// Frames that another input brought too, where they are counted.
     pub(super) fn duplicates(&self) -> Option<u64> {
         self.duplicates.as_ref().map(|duplicates| duplicates.count)
     }
 }
 
-/// Frames that are the same as one of another input at the same moment.
+/// Frames that are the same as one of another input at the same moment, told by a hash of 64 bits: of frames that differ
+/// one in 10^19 is taken for another.
 #[derive(Default)]
 struct Duplicates {
     count: u64,

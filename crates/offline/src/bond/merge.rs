@@ -5,10 +5,11 @@
 
 use super::crew::{Crew, Lane};
 use super::piece::{Entry, Piece};
-use super::records::Shape;
+use super::records::{self, Shape};
 use super::sink::{Sink, Stretch};
 use super::{BondError, Progress};
 use wire::LinkType;
+use wire::capture::RECORD_HEADER;
 
 /// Frames between two calls of the caller's `progress`.
 const PROGRESS: u64 = 1 << 16;
@@ -83,6 +84,20 @@ struct Head {
     spare: Vec<Piece>,
 }
 
+/// What came out of a merge.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Came {
+    /// Frames.
+    pub(super) frames: u64,
+    /// Their octets, as captured.
+    pub(super) bytes: u64,
+    /// The time that the first and the last of them were ordered by, in nanoseconds since 1970.
+    pub(super) first: i64,
+    pub(super) last: i64,
+    /// Whether no frame was written before one that bears an earlier time.
+    pub(super) ordered: bool,
+}
+
 /// The merge.
 pub(super) struct Merge<'a> {
     crew: &'a Crew,
@@ -99,6 +114,12 @@ pub(super) struct Merge<'a> {
     watch: Option<Watch<'a>>,
     ties: Ties,
     progress: Progress,
+    /// Octets of frames of pcapng, whose records do not tell by their length.
+    captured: u64,
+    first: Option<i64>,
+    ordered: bool,
+    /// The latest time of what was written up to the last late frame, as the output bears it.
+    newest: u64,
     /// Link types of the interfaces of the output, where it is pcapng.
     interfaces: Vec<LinkType>,
 }
@@ -127,6 +148,10 @@ impl<'a> Merge<'a> {
             watch,
             ties,
             progress: Progress::default(),
+            captured: 0,
+            first: None,
+            ordered: true,
+            newest: 0,
             interfaces: Vec::new(),
         }
     }
@@ -139,6 +164,7 @@ impl<'a> Merge<'a> {
             }
         }
         self.heap.sort_unstable();
+        self.first = self.heap.first().map(|(key, _)| *key);
         let mut next_progress = PROGRESS;
         while let Some((_, lane)) = self.heap.first().copied() {
             if self.sink.is_closed() {
@@ -166,8 +192,15 @@ impl<'a> Merge<'a> {
     }
 
     /// The inputs, once all has been merged.
-    pub(super) fn into_lanes(self) -> (Vec<Lane>, Ties, Progress) {
-        (self.heads.into_iter().map(|head| head.lane).collect(), self.ties, self.progress)
+    pub(super) fn into_lanes(self) -> (Vec<Lane>, Ties, Came) {
+        let Progress { frames, bytes, time } = self.progress;
+        let bytes = match self.shape {
+            Shape::Pcap(..) => bytes - frames * records::count(RECORD_HEADER),
+            Shape::Pcapng => self.captured,
+        };
+        let came =
+            Came { frames, bytes, first: self.first.unwrap_or(time), last: time, ordered: self.ordered };
+        (self.heads.into_iter().map(|head| head.lane).collect(), self.ties, came)
     }
 
     /// Takes records of the earliest input as long as it is the earliest. Its next time, unless it has ended.
@@ -192,6 +225,15 @@ impl<'a> Merge<'a> {
                 }
                 if !entry.is_late() {
                     self.ties.frame(lane, entry.key);
+                } else {
+                    // All others go out by their own time, so only what is late can be out of order.
+                    let own = records::borne(piece.record(*entry), self.shape).unwrap_or_default();
+                    self.newest = self.newest.max(records::held(self.ties.key, self.shape));
+                    self.ordered &= own >= self.newest;
+                    self.newest = self.newest.max(own);
+                }
+                if self.shape == Shape::Pcapng {
+                    self.captured += records::captured(piece.record(*entry));
                 }
                 self.progress.bytes += u64::from(entry.len());
                 if let Some(watch) = &mut self.watch {
@@ -204,7 +246,7 @@ impl<'a> Merge<'a> {
                 }
             }
             *next += taken;
-            self.progress.frames += super::records::count(taken);
+            self.progress.frames += records::count(taken);
             let left = *next < piece.entries.len();
             if let Some(last) = piece.entries.get((*next).saturating_sub(1)) {
                 self.progress.time = last.key;

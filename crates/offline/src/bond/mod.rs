@@ -45,7 +45,7 @@ use causal::Findings;
 use crew::{Crew, Lane};
 use intake::{Failure, Intake, Opened, Plan};
 use look::Seen;
-use merge::{Merge, Ties};
+use merge::{Came, Merge, Ties};
 use piece::Entry;
 use records::{Correction, Nature, Shape, nanoseconds};
 use sink::Sink;
@@ -184,32 +184,61 @@ pub fn bond(
     sink.finish()?;
     let mut report = report(done, &clocks, written.then_some((&sink, shape)));
     report.detailed = options.stats;
+    let no_room = seen.as_ref().map(Seen::no_room).filter(|no_room| *no_room > 0).map(|no_room| {
+        let answers = report::counted(no_room, "answer", "answers");
+        format!(
+            "there was no room for {answers} to wait for what came later: so many inversions may not have been counted"
+        )
+    });
     if let Some(seen) = seen {
         report.merged.duplicates = seen.duplicates();
         report.merged.inversions_after = Some(seen.inversions());
         let unchanged = options.causal != Causal::Off && clocks.are_as_they_were();
         report.merged.inversions_before = before.or(unchanged.then(|| seen.inversions()));
     }
-    report.notes = notes(&report, window_ns, bonding.plan);
+    report.notes = notes(&report, window_ns, bonding);
+    report.notes.extend(no_room);
     report.causal = clocks.findings;
     Ok(report)
 }
 
 /// What to know of a bond.
-fn notes(report: &Report, window_ns: u64, plan: Plan) -> Vec<String> {
-    let late: u64 = report.inputs.iter().map(|input| input.late).sum();
+fn notes(report: &Report, window_ns: u64, bonding: Bonding) -> Vec<String> {
+    let sum = |of: fn(&InputReport) -> u64| report.inputs.iter().map(of).sum::<u64>();
+    let (late, clamped) = (sum(|input| input.late), sum(|input| input.times_clamped));
     let mut notes = Vec::new();
     if late > 0 && window_ns == 0 {
-        notes.push(format!(
-            "{late} frames lie before others of their own capture in time, and keep their place"
-        ));
+        let (lie, keep) = if late == 1 {
+            ("frame lies before others of its", "keeps its")
+        } else {
+            ("frames lie before others of their", "keep their")
+        };
+        notes.push(format!("{late} {lie} own capture in time, and {keep} place"));
     } else if late > 0 {
-        let reach = plan.lookahead.saturating_mul(records::count(plan.piece));
+        let reach = bonding.plan.lookahead.saturating_mul(records::count(bonding.plan.piece));
+        let end = if report.merged.ordered { "" } else { ", and the bond is not in order there" };
         notes.push(format!(
-            "{late} frames came later than the window ({}, and {} KiB of a capture) reaches: they went out at once, and \
-             the bond is not in order there",
+            "{} came later than the window ({}, and {} KiB of a capture) reaches: {} went out at once{end}",
+            report::frames(late),
             ShownTime(window_ns),
-            reach >> 10
+            reach >> 10,
+            if late == 1 { "it" } else { "they" },
+        ));
+    }
+    if clamped > 0 {
+        let (what, until) = match bonding.shape {
+            Shape::Pcap(..) => ("pcap", 2106),
+            Shape::Pcapng => ("what is written", 2262),
+        };
+        let (bear, written) = match (&report.output, clamped) {
+            (Some(_), 1) => ("bears a time", "it was written with the nearest that is"),
+            (Some(_), _) => ("bear times", "they were written with the nearest that are"),
+            (None, 1) => ("bears a time", "it would be written with the nearest that is"),
+            (None, _) => ("bear times", "they would be written with the nearest that are"),
+        };
+        notes.push(format!(
+            "{} {bear} that {what} cannot hold, which is from 1970 to {until}: {written}",
+            report::frames(clamped)
         ));
     }
     notes
@@ -325,9 +354,10 @@ impl Clocks {
         if options.causal == Causal::Off || files.len() != halves.len() {
             return Ok(clocks);
         }
-        let findings = look::observe(&files, &|half| clocks.correction(half)).map_err(|(half, error)| {
-            BondError::Input(halves.get(half).map(|half| half.name.clone()).unwrap_or_default(), error)
-        })?;
+        let mut findings =
+            look::observe(&files, &|half| clocks.correction(half)).map_err(|(half, error)| {
+                BondError::Input(halves.get(half).map(|half| half.name.clone()).unwrap_or_default(), error)
+            })?;
         for (half, correction) in clocks.corrections.iter_mut().enumerate() {
             // What the user says of a clock goes before what the conversations say.
             if options.offsets.iter().all(|(of, _)| *of != half) {
@@ -337,6 +367,7 @@ impl Clocks {
                 };
             }
         }
+        findings.name(|half| halves.get(half).map(|half| half.name.as_str()));
         clocks.findings = Some(findings);
         Ok(clocks)
     }
@@ -384,7 +415,7 @@ struct Done {
     names: Vec<String>,
     intakes: Vec<Option<Box<Intake>>>,
     ties: Ties,
-    progress: Progress,
+    came: Came,
 }
 
 /// How inputs are read and written.
@@ -425,7 +456,7 @@ impl Bonding {
             let watch: Option<merge::Watch<'_>> = look.as_mut().map(|look| -> merge::Watch<'_> { look });
             let mut merge = Merge::new(&crew, shape, lanes, sink, watch);
             merge.run(progress)?;
-            let (lanes, ties, done) = merge.into_lanes();
+            let (lanes, ties, came) = merge.into_lanes();
             let intakes: Vec<Option<Box<Intake>>> = lanes.into_iter().map(Lane::into_intake).collect();
             match names
                 .iter()
@@ -433,7 +464,7 @@ impl Bonding {
                 .find(|(_, intake)| intake.as_ref().is_some_and(|it| it.is_mixed()))
             {
                 Some(_) => Err(BondError::Mixed(sink.name().to_owned())),
-                None => Ok(Done { names, intakes, ties, progress: done }),
+                None => Ok(Done { names, intakes, ties, came }),
             }
         })
     }
@@ -442,12 +473,9 @@ impl Bonding {
 fn report(done: Done, clocks: &Clocks, output: Option<(&Sink, Shape)>) -> Report {
     let time = |ns: i64| Timestamp(i128::from(ns)).to_string();
     let mut inputs = Vec::new();
-    let (mut bytes, mut late) = (0, 0);
     let (mut first, mut last) = (i64::MAX, i64::MIN);
     for (index, (file, intake)) in done.names.into_iter().zip(&done.intakes).enumerate() {
         let account = intake.as_ref().map(|intake| *intake.account()).unwrap_or_default();
-        bytes += account.bytes;
-        late += account.late;
         (first, last) = (first.min(account.first), last.max(account.last));
         inputs.push(InputReport {
             file,
@@ -467,13 +495,17 @@ fn report(done: Done, clocks: &Clocks, output: Option<(&Sink, Shape)>) -> Report
             },
         });
     }
-    let frames = done.progress.frames;
+    let Came { frames, bytes, ordered, .. } = done.came;
+    if output.is_some_and(|(sink, _)| sink.is_closed()) {
+        // More was read than came together.
+        (first, last) = (first.max(done.came.first), last.min(done.came.last));
+    }
     let merged = Merged {
         frames,
         bytes,
         first: (frames > 0).then(|| time(first)),
         last: (frames > 0).then(|| time(last)),
-        ordered: late == 0,
+        ordered,
         tie_groups: done.ties.groups,
         tie_frames: done.ties.frames,
         duplicates: None,

@@ -152,7 +152,9 @@ impl Records {
                 Err(broken) => return (whole - input.len(), Some(Stop::Broken(broken))),
             };
             let time = packet.timestamp.map_or_else(|| order.previous(), nanoseconds);
+            let far = packet.timestamp.is_some_and(|told| told.0 != i128::from(time));
             let time = self.correction.as_ref().map_or(time, |correct| correct(time));
+            let far = far || is_far(time);
             let Frame { data, wire_len, link_type } = packet.frame;
             let captured = u64::try_from(data.len()).unwrap_or(u64::MAX);
             let data_at = at + packet.data_at;
@@ -166,7 +168,7 @@ impl Records {
                     if let Some(place) = octets.get_mut(begin..data_at) {
                         place.copy_from_slice(&header);
                     }
-                    order.account.clamped += u64::from(clamped);
+                    order.account.clamped += u64::from(clamped || far);
                     order.place(time, captured, begin, RECORD_HEADER + len, piece);
                     at = next;
                 }
@@ -180,7 +182,7 @@ impl Records {
                         // The interface has been described, the time fits, and no record is longer than 16 MiB.
                         return (at, Some(Stop::Mixed));
                     }
-                    order.account.clamped += u64::from(clamped != time);
+                    order.account.clamped += u64::from(clamped != time || far);
                     piece.used = piece.octets.len();
                     order.place(time, captured, begin, piece.octets.len() - begin, piece);
                     at = whole - input.len();
@@ -287,6 +289,37 @@ fn header(time: i64, unit_ns: u32, len: usize, wire_len: u32) -> ([u8; RECORD_HE
 pub(super) fn nanoseconds(time: Timestamp) -> i64 {
     let far = if time.0 < 0 { i64::MIN + 1 } else { i64::MAX };
     i64::try_from(time.0).unwrap_or(far)
+}
+
+/// Whether a time lies at the end of what 64 bits reach: what lay beyond has been taken for it.
+fn is_far(time: i64) -> bool {
+    time == i64::MAX || time <= i64::MIN + 1
+}
+
+/// The time that a record of the output bears, in its unit.
+pub(super) fn borne(record: &[u8], shape: Shape) -> Option<u64> {
+    let field = |at: usize| record.get(at..)?.first_chunk().map(|octets| u32::from_le_bytes(*octets));
+    match shape {
+        Shape::Pcap(_, unit_ns) => {
+            Some(u64::from(field(0)?) * u64::from(1_000_000_000 / unit_ns) + u64::from(field(4)?))
+        }
+        Shape::Pcapng => Some(u64::from(field(12)?) << 32 | u64::from(field(16)?)),
+    }
+}
+
+/// The same of a record that is written with this time.
+pub(super) fn held(time: i64, shape: Shape) -> u64 {
+    let (most, unit_ns) = match shape {
+        Shape::Pcap(_, unit_ns) => (LAST_SECOND * NS + (NS - 1), u64::from(unit_ns)),
+        Shape::Pcapng => (i64::MAX, 1),
+    };
+    u64::try_from(time.clamp(0, most)).unwrap_or_default() / unit_ns
+}
+
+/// Octets of the frame in a record of pcapng.
+pub(super) fn captured(record: &[u8]) -> u64 {
+    let octets = record.get(20..).and_then(<[u8]>::first_chunk);
+    octets.map_or(0, |octets| u64::from(u32::from_le_bytes(*octets)))
 }
 
 /// A frame out of a record of the output.

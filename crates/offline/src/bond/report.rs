@@ -59,20 +59,20 @@ pub struct InputReport {
 pub struct Merged {
     /// Frames of all inputs.
     pub frames: u64,
-    /// Their octets, as captured.
+    /// Their octets, as captured. Where the reader hung up, frames and octets are those that were merged until then.
     pub bytes: u64,
     /// The earliest time.
     pub first: Option<String>,
     /// The latest time.
     pub last: Option<String>,
-    /// Whether no frame goes before one that is earlier.
+    /// Whether no frame goes before one that bears an earlier time in the output.
     pub ordered: bool,
     /// Moments at which several inputs have frames.
     pub tie_groups: u64,
     /// The frames of these moments.
     pub tie_frames: u64,
-    /// Frames that are, octet by octet and in time, one that another input brought too. They are kept. Only counted
-    /// where statistics are asked for.
+    /// Frames that are, by a hash of their octets (64 bits) and in time, one that another input brought too. They are
+    /// kept. Only counted where statistics are asked for.
     pub duplicates: Option<u64>,
     /// Replies before their requests with the times as they were read, and as they were put right. Only counted where
     /// statistics or causal order are asked for.
@@ -149,10 +149,20 @@ impl fmt::Display for Report {
     }
 }
 
+/// So many of something.
+pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// So many frames.
+pub(super) fn frames(count: u64) -> String {
+    counted(count, "frame", "frames")
+}
+
 impl Merged {
     fn said(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "ordered {}", if self.ordered { "yes" } else { "no" })?;
-        writeln!(f, "ties {} frames at {} moments", self.tie_frames, self.tie_groups)?;
+        writeln!(f, "ties {} at {}", frames(self.tie_frames), counted(self.tie_groups, "moment", "moments"))?;
         if let Some(duplicates) = self.duplicates {
             writeln!(f, "duplicates {duplicates}, kept")?;
         }

@@ -139,6 +139,32 @@ fn times_that_pcap_cannot_hold_are_clamped_and_counted() {
     assert_eq!(report.inputs[0].times_clamped, 1);
     assert_eq!(read_all(&octets), packets(&[0, 1_000_000_000]));
     assert_eq!(report.inputs[0].first.as_deref(), Some("-1.999999000"));
+    let note = "1 frame bears a time that pcap cannot hold, which is from 1970 to 2106: it was written with the nearest \
+                that is";
+    assert_eq!(report.notes, [note]);
+}
+
+#[test]
+fn times_beyond_sixty_four_bits_are_clamped_and_counted() {
+    let mut capture = Vec::new();
+    let mut writer = wire::capture::PcapngWriter::new(&mut capture);
+    let id = writer.interface(LinkType::ETHERNET, "", &mut capture);
+    let frame = wire::Frame { data: &[7; 60], wire_len: 60, link_type: LinkType::ETHERNET };
+    for ns in [5, i128::from(i64::MAX), i128::from(i64::MAX) + 1, i128::from(u64::MAX)] {
+        writer.packet(id, wire::capture::Timestamp(ns), &frame, &mut capture).unwrap();
+    }
+    // What is put right comes after what is capped: it must not hide it.
+    for offset in [0, -1_000_000_000] {
+        let options = Options { offsets: vec![(0, offset)], ..Options::default() };
+        let source = stream("s", Chunks::new(capture.clone(), vec![99]));
+        let report = offline::bond::bond(vec![source], &options, None, |_| {}).unwrap();
+        // Without the offset the second is the last that 64 bits tell: it may stand for anything. With it, the first
+        // lies before 1970.
+        assert_eq!(report.inputs[0].times_clamped, 3, "{offset}");
+        let note = "3 frames bear times that what is written cannot hold, which is from 1970 to 2262: they would be \
+                    written with the nearest that are";
+        assert_eq!(report.notes, [note]);
+    }
 }
 
 #[test]
@@ -173,6 +199,29 @@ fn an_offset_moves_one_half_and_statistics_say_what_that_changes() {
         read_all(&octets).iter().map(|packet| packet.ns).collect::<Vec<_>>(),
         [10_000_000, 11_000_000]
     );
+}
+
+#[test]
+fn answers_without_room_to_wait_are_told_of() {
+    // Acknowledgements of what was not captured, each of more.
+    let packet = |number: i64| {
+        let mut data = vec![0u8; 60];
+        data[12..16].copy_from_slice(&[8, 0, 0x45, 0]);
+        data[16..18].copy_from_slice(&40u16.to_be_bytes());
+        data[22..24].copy_from_slice(&[64, 6]);
+        data[26..34].copy_from_slice(&[10, 0, 0, 1, 10, 0, 0, 2]);
+        data[34..38].copy_from_slice(&[0, 80, 0x10, 0]);
+        let acknowledged = u32::try_from(number).unwrap() + 1;
+        data[42..46].copy_from_slice(&acknowledged.to_be_bytes());
+        data[46..48].copy_from_slice(&[0x50, 0x10]);
+        Packet { ns: number * 1000, data }
+    };
+    let capture = Form::Micro.write(&(0..4_100).map(packet).collect::<Vec<_>>());
+    let stats = Options { stats: true, ..Options::default() };
+    let (report, _) = bonded(vec![stream("s", Chunks::new(capture, vec![9_999]))], &stats);
+    let note = "there was no room for 4 answers to wait for what came later: so many inversions may not have been \
+                counted";
+    assert_eq!(report.notes, [note]);
 }
 
 #[test]

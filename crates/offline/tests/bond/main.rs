@@ -56,6 +56,9 @@ proptest! {
         prop_assert_eq!(report.merged.frames, u64::try_from(expected.packets.len()).unwrap());
         let late: u64 = report.inputs.iter().map(|input| input.late).sum();
         prop_assert_eq!(late, expected.late);
+        prop_assert_eq!(report.merged.ordered, expected.packets.is_sorted_by_key(|packet| packet.ns));
+        let octets_of = |packet: &Packet| u64::try_from(packet.data.len()).unwrap();
+        prop_assert_eq!(report.merged.bytes, expected.packets.iter().map(octets_of).sum::<u64>());
         prop_assert_eq!((report.merged.tie_groups, report.merged.tie_frames), expected.ties);
         prop_assert!(report.is_whole());
         // The same from files, which are read ahead by other threads.
@@ -173,7 +176,12 @@ fn a_reader_that_hangs_up_ends_the_reading() {
     let source = stream("s", Chunks::new(capture, vec![65_536]));
     let report = bond(vec![source], &Options::default(), Some(target), |_| {}).unwrap();
     assert!(report.output.unwrap().closed);
-    assert!(report.merged.frames < 20_000, "{}", report.merged.frames);
+    let merged = report.merged;
+    assert!(merged.frames < 20_000 && merged.frames < report.inputs[0].frames, "{merged:?}");
+    // All that is said of the bond is of the same frames.
+    assert_eq!(merged.bytes, merged.frames * 1000);
+    let last = i64::try_from(merged.frames - 1).unwrap() * 1000;
+    assert_eq!(merged.last, Some(format!("0.{last:09}")));
     assert!(output.octets().len() <= 3_000_000);
 }
 

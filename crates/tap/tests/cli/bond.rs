@@ -68,7 +68,7 @@ fn a_window_of_nothing_leaves_each_capture_as_it_is() {
     let dir = directory("bond-window");
     let ended = bond(&dir, "client.pcap server.pcap -w both.pcap --window 0");
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
-    let note = "note: 1 frames lie before others of their own capture in time, and keep their place\n";
+    let note = "note: 1 frame lies before others of its own capture in time, and keeps its place\n";
     assert!(ended.stdout.contains("ordered no\n") && ended.stdout.ends_with(note), "{}", ended.stdout);
     let expected = pcap(&[(10, 1), (20, 2), (20, 3), (15, 5), (40, 4), (50, 6)]);
     assert_eq!(fs::read(dir.join("both.pcap")).unwrap(), expected);

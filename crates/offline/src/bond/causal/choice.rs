@@ -98,6 +98,7 @@ pub(super) fn place(half: usize, gathered: &Gathered, before: &[Placement], fram
     let ppb = SCALE / 1_000_000_000;
     Placement {
         half,
+        file: String::new(),
         evidence: gathered.evidence,
         offset_ns: is_some(least, most).then_some(Interval { least, most }),
         offset_at_first_frame_ns: drifts.map(|drifts| {

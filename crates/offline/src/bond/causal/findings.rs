@@ -32,8 +32,11 @@ pub struct Findings {
 /// in nanoseconds.
 #[derive(Clone, PartialEq, Eq, Serialize, Debug)]
 pub struct Placement {
-    /// Which half, counted from 0.
+    /// Which half, counted from 0 here; in JSON and in what people read, counted from 1.
+    #[serde(serialize_with = "from_one")]
     pub half: usize,
+    /// The file that it was read from; empty where that was not told ([`Findings::name`]).
+    pub file: String,
     /// Pairs of cause and effect, by kind.
     pub evidence: Evidence,
     /// Offsets that no pair contradicts, if both clocks run at the same rate; `None` where there is none.
@@ -152,7 +155,20 @@ impl Correction {
     }
 }
 
+/// Halves are counted from 1 wherever people or programs of theirs read it, as captures in a command line are.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+fn from_one<S: serde::Serializer>(half: &usize, serializer: S) -> Result<S::Ok, S::Error> {
+    half.saturating_add(1).serialize(serializer)
+}
+
 impl Findings {
+    /// Says which files the halves were read from, the first included.
+    pub fn name<'a>(&mut self, files: impl Fn(usize) -> Option<&'a str>) {
+        for placement in &mut self.placements {
+            placement.file = files(placement.half).unwrap_or_default().to_owned();
+        }
+    }
+
     /// What is to be done to a half: nothing to the first, and nothing to one whose times may be right as they are.
     pub fn correction(&self, half: usize) -> Correction {
         match self.placement(half) {
@@ -192,7 +208,11 @@ impl Placement {
     }
 
     fn lines(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "half {}: what must be added to its times", self.half)?;
+        write!(f, "half {}", self.half.saturating_add(1))?;
+        if !self.file.is_empty() {
+            write!(f, " ({})", self.file)?;
+        }
+        writeln!(f, ": what must be added to its times")?;
         writeln!(f, "  evidence  {}", self.evidence)?;
         if self.evidence.pairs() == 0 {
             return writeln!(f, "  nothing here answers anything there: the times stay as they are");
@@ -218,11 +238,12 @@ impl Placement {
         if self.may_be_right {
             writeln!(f, "  0 is possible: the halves may be right as they are, and nothing is changed")?;
             if self.tied > 0 {
-                writeln!(
-                    f,
-                    "  {} requests here bear the very time of their reply: name this half first",
-                    self.tied
-                )?;
+                let (bear, their) = if self.tied == 1 {
+                    ("request here bears", "its")
+                } else {
+                    ("requests here bear", "their")
+                };
+                writeln!(f, "  {} {bear} the very time of {their} reply: name this half first", self.tied)?;
             }
             write!(f, "  if asked  ")?;
         } else {
@@ -330,7 +351,9 @@ impl fmt::Display for Findings {
             )?;
         }
         if self.frames_out_of_time > 0 {
-            writeln!(f, "{} frames are decades from the first and were left out", self.frames_out_of_time)?;
+            let out = self.frames_out_of_time;
+            let are = if out == 1 { "frame is" } else { "frames are" };
+            writeln!(f, "{out} {are} decades from the first in time: not looked at")?;
         }
         Ok(())
     }

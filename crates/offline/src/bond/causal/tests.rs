@@ -186,8 +186,13 @@ fn a_third_half_is_placed_by_whichever_it_talks_with() {
 #[test]
 fn findings_are_json() {
     let halves = halves(&quiet(12, [2_000, 8_000_000]).run(), 40_000_000, 0);
-    let json = serde_json::to_value(observe(&halves, Limits::USUAL)).unwrap();
+    let mut findings = observe(&halves, Limits::USUAL);
+    assert!(findings.to_string().starts_with("half 2: what must be added"), "{findings}");
+    findings.name(|half| ["a.pcap", "b.pcap"].get(half).copied());
+    assert!(findings.to_string().starts_with("half 2 (b.pcap): what must be added"), "{findings}");
+    let json = serde_json::to_value(findings).unwrap();
     let placement = &json["placements"][0];
+    assert_eq!((&placement["half"], &placement["file"]), (&2.into(), &"b.pcap".into()), "as --offset counts");
     assert_eq!(placement["near"], "earlier_half");
     assert!(placement["offset_ns"]["least"].as_i64().unwrap() <= 40_000_000);
     assert_eq!(placement["may_be_right"], false);
