@@ -1,7 +1,9 @@
 //! What a sender left to a card: checksums that are half done, and super-frames that stand for several frames.
 //!
 //! Virtual cables carry both, a wire carries neither. Here they become what a card would have put on the wire
-//! (RFC 1071, RFC 9293; the headers of each frame as the kernel's own segmentation writes them). Pure.
+//! (RFC 1071, RFC 9293, for SCTP RFC 9260; the headers of each frame as the kernel's own segmentation writes them). Pure.
+//!
+//! A super-frame within a tunnel is not cut: the lengths and sums of its outer headers would have to be, too.
 
 use sys::ring::{Checksum, SegmentKind, Segments};
 use wire::checksum::{Sum, internet, pseudo_header};
@@ -13,8 +15,23 @@ const UDP_HEADER: usize = 8;
 const FIN_PSH: u8 = 0x09;
 const CWR: u8 = 0x80;
 
+/// Protocol numbers, as IP has them.
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const SCTP: u8 = 132;
+/// Where SCTP's checksum stands, and no other's.
+const SCTP_CHECKSUM_AT: usize = 8;
+/// Extension headers of IPv6 between it and a transport header, at most.
+const EXTENSIONS_MAX: usize = 16;
+
 /// Writes a checksum where the sum of the pseudo-header stands. What points behind the frame's end changes nothing.
 pub fn finish(frame: &mut [u8], checksum: Checksum) {
+    // Within a tunnel the protocol is not looked for; the place of the checksum says it as well.
+    if checksum.offset == SCTP_CHECKSUM_AT
+        && network(frame, checksum.start).is_none_or(|network| network.protocol == SCTP)
+    {
+        return finish_sctp(frame, checksum.start);
+    }
     let Some(covered) = frame.get(checksum.start..) else { return };
     let sum = Sum::default().with(covered).checksum();
     // UDP says "none" with 0 (RFC 768), and a sum of 0 with its other form, as the kernel does for all.
@@ -23,6 +40,41 @@ pub fn finish(frame: &mut [u8], checksum: Checksum) {
     if let Some(field) = frame.get_mut(at..at + 2) {
         field.copy_from_slice(&sum.to_be_bytes());
     }
+}
+
+/// SCTP has a CRC over its packet, itself taken for 0, least octet first.
+fn finish_sctp(frame: &mut [u8], start: usize) {
+    let Some(packet) = frame.get_mut(start..) else { return };
+    if let Some(field) = packet.get_mut(SCTP_CHECKSUM_AT..SCTP_CHECKSUM_AT + 4) {
+        field.fill(0);
+        let crc = crc32c(packet).to_le_bytes();
+        packet[SCTP_CHECKSUM_AT..SCTP_CHECKSUM_AT + 4].copy_from_slice(&crc);
+    }
+}
+
+/// The CRC of Castagnoli (RFC 9260, appendix A), bits reflected.
+fn crc32c(octets: &[u8]) -> u32 {
+    const TABLE: [u32; 256] = {
+        let mut table = [0; 256];
+        let mut octet = 0;
+        let mut index = 0;
+        while index < table.len() {
+            let mut rest: u32 = octet;
+            let mut bit = 0;
+            while bit < 8 {
+                rest = (rest >> 1) ^ if rest & 1 == 1 { 0x82f6_3b78 } else { 0 };
+                bit += 1;
+            }
+            table[index] = rest;
+            (octet, index) = (octet + 1, index + 1);
+        }
+        table
+    };
+    let step = |crc: u32, octet: &u8| {
+        let [low, ..] = crc.to_le_bytes();
+        (crc >> 8) ^ TABLE[usize::from(low ^ octet)]
+    };
+    !octets.iter().fold(u32::MAX, step)
 }
 
 /// Frames cut from a super-frame, one behind the other in one piece of memory.
@@ -53,20 +105,25 @@ impl Cut {
 
     fn carve(&mut self, frame: &[u8], transport: usize, segments: Segments) -> Option<()> {
         let protocol = match segments.kind {
-            SegmentKind::Tcp4 | SegmentKind::Tcp6 => 6,
-            SegmentKind::Udp => 17,
+            SegmentKind::Tcp4 | SegmentKind::Tcp6 => TCP,
+            SegmentKind::Udp => UDP,
             SegmentKind::Other(_) => return None,
         };
         let header_bytes = match segments.kind {
             SegmentKind::Udp => UDP_HEADER,
             _ => usize::from(*frame.get(transport + 12)? >> 4) * 4,
         };
-        if header_bytes < UDP_HEADER || (protocol == 6 && header_bytes < TCP_HEADER) {
+        if header_bytes < UDP_HEADER || (protocol == TCP && header_bytes < TCP_HEADER) {
             return None;
         }
         let data_at = transport + header_bytes;
         let (headers, payload) = (frame.get(..data_at)?, frame.get(data_at..)?);
-        let ip = ip_header(headers, transport)?;
+        let Network { at: ip, v6, protocol: said } = network(headers, transport)?;
+        if said != protocol
+            || matches!((segments.kind, v6), (SegmentKind::Tcp4, true) | (SegmentKind::Tcp6, false))
+        {
+            return None;
+        }
         let count = payload.len().div_ceil(segments.payload_bytes);
         for (number, piece) in payload.chunks(segments.payload_bytes).enumerate() {
             let start = self.octets.len();
@@ -86,7 +143,7 @@ impl Cut {
                 }
                 _ => made[ip + 4..ip + 6].copy_from_slice(&(packet_bytes - 40).to_be_bytes()),
             }
-            let field = if protocol == 6 {
+            let field = if protocol == TCP {
                 let sequence = made[transport + 4..transport + 8].try_into().map(u32::from_be_bytes).ok()?;
                 let before = u32::try_from(number * segments.payload_bytes).ok()?;
                 made[transport + 4..transport + 8]
@@ -114,23 +171,53 @@ impl Cut {
     }
 }
 
-/// Where the IP header begins whose packet has its transport header at `transport`: behind the addresses, the
-/// EtherType and any tags.
-fn ip_header(headers: &[u8], transport: usize) -> Option<usize> {
+/// The header of IP that is directly in front of a transport header.
+struct Network {
+    at: usize,
+    v6: bool,
+    /// Of what follows.
+    protocol: u8,
+}
+
+/// Looks behind the addresses, the EtherType and any tags. `None` where the transport header is not the one of that
+/// packet, but of one within it.
+fn network(frame: &[u8], transport: usize) -> Option<Network> {
     let mut at = 12;
     loop {
-        let kind = u16::from_be_bytes([*headers.get(at)?, *headers.get(at + 1)?]);
+        let kind = u16::from_be_bytes([*frame.get(at)?, *frame.get(at + 1)?]);
         at += 2;
         match kind {
             0x8100 | 0x88a8 | 0x9100 => at += 2,
             0x0800 => {
-                let header_bytes = usize::from(*headers.get(at)? & 0xf) * 4;
-                return (header_bytes >= 20 && at + header_bytes <= transport).then_some(at);
+                let header_bytes = usize::from(*frame.get(at)? & 0xf) * 4;
+                let protocol = *frame.get(at + 9)?;
+                let is_in_front = header_bytes >= 20 && at + header_bytes == transport;
+                return is_in_front.then_some(Network { at, v6: false, protocol });
             }
-            0x86dd => return (at + 40 <= transport).then_some(at),
+            0x86dd => {
+                let protocol = behind_extensions(frame, at, transport)?;
+                return Some(Network { at, v6: true, protocol });
+            }
             _ => return None,
         }
     }
+}
+
+/// The protocol of what follows an IPv6 header and its extension headers, if that is at `transport`.
+fn behind_extensions(frame: &[u8], ip: usize, transport: usize) -> Option<u8> {
+    let (mut next, mut at) = (*frame.get(ip + 6)?, ip + 40);
+    for _ in 0..=EXTENSIONS_MAX {
+        match next {
+            _ if at >= transport => break,
+            // Hop-by-hop options, routing, destination options.
+            0 | 43 | 60 => {
+                let length = usize::from(*frame.get(at + 1)?) * 8 + 8;
+                (next, at) = (*frame.get(at)?, at + length);
+            }
+            _ => return None,
+        }
+    }
+    (at == transport).then_some(next)
 }
 
 #[cfg(test)]
@@ -207,6 +294,84 @@ mod tests {
         let lengths: Vec<u8> = cut.frames().map(|it| it[start + 5]).collect();
         assert_eq!(lengths, [108, 108, 58]);
         cut.frames().for_each(right);
+    }
+
+    #[test]
+    fn a_crc_is_that_of_others() {
+        // RFC 3720, B.4.
+        assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
+        assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+    }
+
+    #[test]
+    fn sctp_is_finished_with_a_crc() {
+        for (v6, protocol, is_crc) in [(false, 132, true), (true, 132, true), (false, 17, false)] {
+            let mut frame = network(v6, true, protocol);
+            let start = frame.len();
+            frame.extend([0, 9, 0, 10, 1, 2, 3, 4, 0xaa, 0xbb, 0xcc, 0xdd]);
+            frame.extend([5; 21]);
+            let mut zeroed = frame[start..].to_vec();
+            zeroed[8..12].fill(0);
+            finish(&mut frame, Checksum { start, offset: 8 });
+            let crc: [u8; 4] = frame[start + 8..start + 12].try_into().unwrap();
+            assert_eq!(crc == crc32c(&zeroed).to_le_bytes(), is_crc, "{protocol}");
+            // An internet sum is of two octets.
+            assert_eq!(crc[2..] == [0xcc, 0xdd], !is_crc, "{protocol}");
+        }
+        let mut short = network(false, false, 132);
+        let start = short.len();
+        short.extend([0; 11]);
+        let before = short.clone();
+        for start in [start, 9000] {
+            finish(&mut short, Checksum { start, offset: 8 });
+            assert_eq!(short, before);
+        }
+    }
+
+    #[test]
+    fn what_is_within_a_tunnel_is_not_cut() {
+        for (v6, kind) in [(false, SegmentKind::Tcp4), (true, SegmentKind::Tcp6)] {
+            let segments = Segments { kind, payload_bytes: 1000 };
+            let (inner, _) = tcp(v6, false, 2500);
+            // IP in IP, and Ethernet in VXLAN: UDP, its header, the whole inner frame.
+            let next = if v6 { 41 } else { 4 };
+            for (protocol, between, skipped) in [(next, 0, 14), (17, 16, 0), (47, 4, 14), (6, 0, 14)] {
+                let mut frame = network(v6, false, protocol);
+                frame.resize(frame.len() + between, 0);
+                let start = frame.len() + if v6 { 54 } else { 34 } - skipped;
+                frame.extend(&inner[skipped..]);
+                let mut cut = Cut::default();
+                let checksum = Checksum { start, offset: 16 };
+                assert!(!cut.cut(&frame, Some(checksum), segments), "{v6} {protocol}");
+                assert_eq!(cut.frames().count(), 0);
+            }
+            // And what is not what it is said to be.
+            let (mut other, checksum) = tcp(v6, false, 2500);
+            other[if v6 { 20 } else { 23 }] = 17;
+            assert!(!Cut::default().cut(&other, Some(checksum), segments));
+            let (other, checksum) = tcp(!v6, false, 2500);
+            assert!(!Cut::default().cut(&other, Some(checksum), segments));
+        }
+    }
+
+    #[test]
+    fn extension_headers_stay_in_front_of_each_frame() {
+        let (frame, Checksum { start, .. }) = tcp(true, false, 2500);
+        let mut with = frame[..start].to_vec();
+        with[20] = 0;
+        with.extend([60, 0, 1, 4, 0, 0, 0, 0]);
+        with.extend([6, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        with.extend(&frame[start..]);
+        let segments = Segments { kind: SegmentKind::Tcp6, payload_bytes: 1000 };
+        let mut cut = Cut::default();
+        assert!(cut.cut(&with, Some(Checksum { start: start + 24, offset: 16 }), segments));
+        assert_eq!(cut.frames().map(<[u8]>::len).collect::<Vec<_>>(), [1098, 1098, 598]);
+        cut.frames().for_each(right);
+        // A header too far, one too few, and into the middle of one.
+        for wrong in [start, start + 8, start + 16, start + 32] {
+            assert!(!cut.cut(&with, Some(Checksum { start: wrong, offset: 16 }), segments), "{wrong}");
+        }
     }
 
     #[test]
