@@ -275,6 +275,7 @@ pub fn minimal_loop(interfaces: &[String]) -> Outcome<()> {
         block_bytes: BLOCK_BYTES_MIN,
         retire_ms: 1,
         promiscuous: true,
+        incoming: true,
         outgoing: false,
     };
     let mut ring = Ring::open(*from, options)?;

@@ -203,8 +203,6 @@ impl Book<'_> {
         rules
     }
 
-    /// Frames handed over, less what never arrived at the target's egress, less what its device lost, less
-    /// what it neither sent nor lost by its own count.
     /// Frames of a hook that were handed over to a port and did not leave by it, by reason.
     fn lost_on_the_way(&self, id: HookId, target: PortId) -> BTreeMap<&'static str, u64> {
         let handed = self.count(Counter::Handed(id, target));

@@ -11,7 +11,7 @@ use proof::sniffer::{Sniffer, Written};
 use proof::stacks;
 use wire::checksum::Check;
 
-/// The transfer of the issue: 100 MB.
+/// 100 MB: long enough for the ends to send super-frames of full size.
 const LARGE: usize = 100_000_000;
 /// For the variations of it.
 const SMALLER: usize = 20_000_000;

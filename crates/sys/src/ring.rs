@@ -56,6 +56,11 @@ const PACKET_TYPE_AT: usize = 10;
 const MAC_MIN: usize = ADDRESS_AT + PACKET_TYPE_AT + 1 + OFFLOAD_BYTES;
 /// The least block: the largest super-frame (64 KiB and headers) fits, and the frames of several pages beside it.
 pub const BLOCK_BYTES_MIN: usize = 128 << 10;
+/// Classic BPF: loads the type of a packet (`SKF_AD_OFF + SKF_AD_PKTTYPE`), and takes only those that go out
+/// ([`PACKET_OUTGOING`]).
+const RETURN: u16 = 0x06;
+const ONLY_OUTGOING: [(u16, u8, u8, u32); 4] =
+    [(0x20, 0, 0, 0xffff_f004), (0x15, 0, 1, 4), (RETURN, 0, 0, u32::MAX), (RETURN, 0, 0, 0)];
 /// What a frame's slot would take, where slots had a fixed size: the kernel wants a number that divides the block.
 const FRAME_BYTES: u32 = 2048;
 
@@ -70,7 +75,9 @@ pub struct RingOptions {
     pub retire_ms: u32,
     /// Holds the interface promiscuous while the ring is open.
     pub promiscuous: bool,
-    /// Receives frames too that this host sends, past what bypasses queueing disciplines.
+    /// Receives what comes in.
+    pub incoming: bool,
+    /// Receives what this host sends, past what bypasses queueing disciplines.
     pub outgoing: bool,
 }
 
@@ -219,6 +226,14 @@ impl Ring {
             private_bytes: 0,
             features: 0,
         };
+        if !options.incoming {
+            socket.filter(&mut ONLY_OUTGOING.map(|(code, jt, jf, k)| libc::sock_filter {
+                code,
+                jt,
+                jf,
+                k,
+            }))?;
+        }
         socket.set(PACKET_RX_RING, &request)?;
         let map = Mapping::of(&fd, block_bytes * blocks, &object)?;
         socket.bind(index, ETH_P_ALL)?;
@@ -288,10 +303,8 @@ impl Ring {
 
     /// Nothing more comes in from now on; what has come stays.
     pub fn close_entry(&self) -> Result<()> {
-        let mut none = libc::sock_filter { code: 0x06, jt: 0, jf: 0, k: 0 };
-        let program = libc::sock_fprog { len: 1, filter: &raw mut none };
         let socket = Socket { fd: &self.fd, object: &self.object };
-        socket.set_at(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+        socket.filter(&mut [libc::sock_filter { code: RETURN, jt: 0, jf: 0, k: 0 }])
     }
 
     /// What the ring did since this was last asked.
@@ -456,6 +469,13 @@ impl Socket<'_> {
             libc::getsockopt(self.fd.as_raw_fd(), level, option, (&raw mut *value).cast(), &raw mut length)
         };
         if result != 0 { Err(self.last("getsockopt")) } else { Ok(()) }
+    }
+
+    /// Only what this program takes comes in from now on.
+    fn filter(&self, program: &mut [libc::sock_filter]) -> Result<()> {
+        let len = u16::try_from(program.len()).unwrap_or(u16::MAX);
+        let program = libc::sock_fprog { len, filter: program.as_mut_ptr() };
+        self.set_at(libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
     }
 
     fn bind(&self, index: i32, protocol: u16) -> Result<()> {

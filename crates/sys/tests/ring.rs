@@ -9,13 +9,15 @@ use sys::packet::{Options, PacketSocket};
 use sys::ring::{BLOCK_BYTES_MIN, Checksum, Ring, RingOptions, SendOptions, Sender, wait};
 use sys::{IFF_UP, Linux, Sys, VethSpec};
 
-/// `EMSGSIZE`.
+/// `EMSGSIZE`, `EAGAIN`.
 const TOO_LONG: i32 = 90;
+const FULL: i32 = 11;
 const OPTIONS: RingOptions = RingOptions {
     ring_bytes: 4 * BLOCK_BYTES_MIN,
     block_bytes: BLOCK_BYTES_MIN,
     retire_ms: 1,
     promiscuous: true,
+    incoming: true,
     outgoing: false,
 };
 
@@ -33,6 +35,12 @@ fn between(test: impl FnOnce(u32, u32) + Send) {
         test(a, b);
     };
     Namespace::create().expect("tests run as root").run(work).unwrap();
+}
+
+/// Runs `tc` in the namespace of this thread.
+fn tc(words: &str) {
+    let ended = std::process::Command::new("tc").args(words.split(' ')).output().unwrap();
+    assert!(ended.status.success(), "tc {words}: {}", String::from_utf8_lossy(&ended.stderr));
 }
 
 fn frame(behind: &[u8], octets: usize) -> Vec<u8> {
@@ -168,6 +176,77 @@ fn outgoing_frames_are_seen_where_asked_for_and_checksums_are_told() {
         assert_eq!(seen, [(true, None, 60), (false, Some(Checksum { start: 38, offset: 6 }), 64)]);
         assert_eq!(take(&mut only_in, 1).len(), 1);
         assert_eq!(only_in.statistics().unwrap().received, 1);
+    });
+}
+
+#[test]
+fn a_ring_for_what_goes_out_has_no_room_taken_by_what_comes_in() {
+    between(|a, b| {
+        let only_out = RingOptions { incoming: false, outgoing: true, ring_bytes: 0, ..OPTIONS };
+        let mut ring = Ring::open(b, only_out).unwrap();
+        let [there, back] = [a, b].map(|index| PacketSocket::open(index, Options::default()).unwrap());
+        let many = vec![frame(&[0x88, 0xB5], 1000); 50];
+        let parts: Vec<&[u8]> = many.iter().map(Vec::as_slice).collect();
+        for _ in 0..20 {
+            there.send_all(&parts).unwrap();
+        }
+        back.send(&frame(&[0x88, 0xB6], 60)).unwrap();
+        assert_eq!(take(&mut ring, 1), [frame(&[0x88, 0xB6], 60)]);
+        let said = ring.statistics().unwrap();
+        assert_eq!((said.received, said.dropped), (1, 0));
+    });
+}
+
+#[test]
+fn many_frames_longer_than_the_mtu_are_on_their_way_at_once() {
+    const MANY: usize = 200;
+    between(|a, b| {
+        let mut linux = Linux::new();
+        linux.set_mtu(b, 9100).unwrap();
+        let mut ring = Ring::open(b, OPTIONS).unwrap();
+        // The first leaves, each of the others a second after the one before: they stay where they are.
+        tc("qdisc add dev a0 root tbf rate 8kbit burst 3000 limit 1mb");
+        let options = SendOptions { buffer_bytes: 8 << 20, ..SendOptions::default() };
+        let mut sender = Sender::open(a, 64, options).unwrap();
+        let long = frame(&[0x88, 0xA8, 0x00, 0x64, 0x88, 0xB5], 1518);
+        sender.send(&[long.as_slice(); MANY], |number, errno| panic!("frame {number}: errno {errno}"));
+        tc("qdisc del dev a0 root");
+        // Slots become longer with the frames.
+        let mut sender =
+            Sender::open(a, 64, SendOptions { bypass_queue: true, ..SendOptions::default() }).unwrap();
+        let longer = frame(&[0x88, 0xA8, 0x00, 0x64, 0x88, 0xB5], 1518);
+        let sent = [&longer, &frame(&[0x88, 0xB6], 3000), &longer];
+        linux.set_mtu(a, 1400).unwrap();
+        let parts: Vec<&[u8]> = sent.iter().map(|frame| frame.as_slice()).collect();
+        sender.send(&parts, |number, errno| panic!("frame {number}: errno {errno}"));
+        let came = take(&mut ring, 3);
+        assert!(came.ends_with(&sent.map(Clone::clone)), "{} frames", came.len());
+    });
+}
+
+#[test]
+fn one_who_waits_loses_nothing_to_a_small_buffer() {
+    between(|a, b| {
+        // Nobody takes frames out while they are sent: each may have a block of its own.
+        let options = RingOptions { ring_bytes: 100 * BLOCK_BYTES_MIN, ..OPTIONS };
+        let mut ring = Ring::open(b, options).unwrap();
+        tc("qdisc add dev a0 root tbf rate 20mbit burst 3000 limit 1mb");
+        let mut sender =
+            Sender::open(a, 64, SendOptions { buffer_bytes: 1, ..SendOptions::default() }).unwrap();
+        let many = vec![frame(&[0x88, 0xB5], 1000); 100];
+        let parts: Vec<&[u8]> = many.iter().map(Vec::as_slice).collect();
+        let mut patience = Duration::from_secs(60);
+        sender.send_within(&mut patience, &parts, |number, errno| panic!("frame {number}: errno {errno}"));
+        assert!(patience < Duration::from_secs(60));
+        assert_eq!(take(&mut ring, many.len()), many);
+        tc("qdisc change dev a0 root tbf rate 8kbit burst 3000 limit 1mb");
+        // And no longer than it has patience.
+        let (mut patience, mut failed) = (Duration::from_millis(2), 0);
+        sender.send_within(&mut patience, &parts, |_, errno| {
+            assert_eq!(errno, FULL);
+            failed += 1;
+        });
+        assert!(patience.is_zero() && failed > 50, "{failed}");
     });
 }
 

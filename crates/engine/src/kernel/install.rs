@@ -25,12 +25,16 @@ const READY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Preference and handle of our filters in clsact: the first to run.
 const FILTER_FIRST: u16 = 1;
 
+/// The oldest kernel that lets an XDP program see frames in several pieces (`BPF_F_XDP_HAS_FRAGS`).
+const FRAGS_OLDEST: (u32, u32) = (5, 18);
+
 /// Everything that is decided before the first change.
 pub struct Prepared {
     chosen: Vec<Chosen>,
     wiring: Wiring,
     emitted: Emitted,
     has_tcx: bool,
+    has_frags: bool,
     saved: Saved,
     notes: Vec<String>,
 }
@@ -57,7 +61,7 @@ pub fn prepare(
         let clsact = skb_engine(choice, machine.has_tcx()) == Engine::Clsact;
         let found = prepare::survey(sys, machine, port, link, place(port.role, choice), clsact)?;
         interfaces.push(found.saved);
-        refusals.extend(found.refusals);
+        refusals.extend(found.refusals.into_iter().chain(found.of_root));
         notes.extend(found.notes);
     }
     if !refusals.is_empty() {
@@ -75,7 +79,9 @@ pub fn prepare(
         pairs: pairs_of(plan, &wiring),
         hurried,
     };
-    Ok(Prepared { chosen, wiring, emitted, has_tcx: machine.has_tcx(), saved, notes })
+    let (major, minor) = FRAGS_OLDEST;
+    let has_frags = machine.kernel.at_least(major, minor);
+    Ok(Prepared { chosen, wiring, emitted, has_tcx: machine.has_tcx(), has_frags, saved, notes })
 }
 
 /// Emits the programs, and gives the wiring that they are for; where XDP was our own choice and cannot be emitted, by
@@ -355,6 +361,16 @@ impl<'a, S: Sys> Work<'a, S> {
         let far: Vec<Link> = far.collect::<Result<_, _>>()?;
         // All pairs are as wide as the widest port; only then frames lie in several pieces.
         let is_wide = far.iter().any(|link| link.mtu > choose::XDP_MTU_MAX);
+        if is_wide && !self.it.has_frags {
+            self.it.notes.push(format!(
+                "MTU above {} on a kernel before {}.{}: on virtual interfaces frames that different CPUs carry may \
+                 arrive out of order",
+                choose::XDP_MTU_MAX,
+                FRAGS_OLDEST.0,
+                FRAGS_OLDEST.1
+            ));
+            return Ok(());
+        }
         let flags = if is_wide { anchor::HAS_FRAGS } else { 0 };
         let pass = anchor::load_with(self.sys, &program, Some(self.state.map), flags, |_| None)?;
         for link in far {

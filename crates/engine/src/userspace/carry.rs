@@ -222,6 +222,7 @@ fn sources(plan: &Plan, links: &[sys::Link], options: &Options) -> Result<Vec<So
                 block_bytes: BLOCK_BYTES_MIN,
                 retire_ms: options.retire_ms,
                 promiscuous: known.role != Role::Watched,
+                incoming: entering.is_some(),
                 outgoing: leaving.is_some(),
             },
         )?;
