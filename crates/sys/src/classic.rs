@@ -116,7 +116,8 @@ pub struct ClassicSpec {
 /// What an action counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ActStats {
-    /// Bytes of the frames that it was done to: see [the module's notes](self) on what is in them.
+    /// Bytes of the frames that it was done to: at ingress without the Ethernet header, on egress with it, nowhere with
+    /// a tag beside the data.
     pub bytes: u64,
     /// Frames that it was done to.
     pub packets: u64,
