@@ -9,7 +9,7 @@ use sys::Sys;
 
 use crate::machine::report::{self, DownReport, Error, UpReport};
 use crate::machine::survey::Machine;
-use crate::{classic, kernel};
+use crate::{classic, kernel, userspace};
 
 /// What makes a plan true.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,12 +28,30 @@ enum Backend {
 /// had to go first.
 pub fn up(sys: &mut impl Sys, plan: &Plan, file: &str) -> Result<UpReport, Error> {
     let machine = Machine::read(sys)?;
-    match backend(plan, &machine).map_err(Error::Refused)? {
+    let left = userspace::guards(sys, &machine.links)?;
+    if left.is_empty() {
+        return make(sys, plan, &machine, file);
+    }
+    // What a killed run left is not taken away for a plan that would be refused then.
+    let refusals = refusals(sys, plan)?;
+    if !refusals.is_empty() {
+        return Err(Error::Refused(refusals));
+    }
+    let note = userspace::take_away(sys, &machine.links, &left)?;
+    let machine = Machine::read(sys)?;
+    let mut report = make(sys, plan, &machine, file)?;
+    report.notes.splice(0..0, note);
+    Ok(report)
+}
+
+/// Makes a plan true by the backend that it asks for, or can have.
+fn make(sys: &mut impl Sys, plan: &Plan, machine: &Machine, file: &str) -> Result<UpReport, Error> {
+    match backend(plan, machine).map_err(Error::Refused)? {
         Backend::Ebpf => {
             if let Some(file) = classic_file(sys)? {
                 return Err(Error::Refused(vec![report::another(&file)]));
             }
-            kernel::up(sys, plan, &machine, file)
+            kernel::up(sys, plan, machine, file)
         }
         Backend::Classic(why) => {
             if machine.of_ebpf().is_empty()
@@ -41,7 +59,7 @@ pub fn up(sys: &mut impl Sys, plan: &Plan, file: &str) -> Result<UpReport, Error
             {
                 return Err(Error::Refused(vec![report::another(&file)]));
             }
-            classic::up(sys, plan, &machine, &why, file)
+            classic::up(sys, plan, machine, &why, file)
         }
     }
 }
@@ -64,8 +82,22 @@ pub fn status(sys: &mut impl Sys) -> Result<Status, Error> {
 /// # Errors
 /// [`Error::NothingUp`], or a system call that failed; `down` may then be called again.
 pub fn down(sys: &mut impl Sys) -> Result<DownReport, Error> {
+    let links = sys.links()?;
+    let left = userspace::guards(sys, &links)?;
+    let note = userspace::take_away(sys, &links, &left)?;
+    let mut report = match attached(sys) {
+        Err(Error::NothingUp) if note.is_some() => DownReport::default(),
+        other => other?,
+    };
+    report.notes.extend(note);
+    Ok(report)
+}
+
+/// Takes away what a backend of the kernel attached, or virtual interfaces that were left alone.
+fn attached(sys: &mut impl Sys) -> Result<DownReport, Error> {
     let found = classic::find(sys)?;
-    if found.anything() {
+    // Where eBPF cannot be looked at, a pair without filters is of a `run` that was killed.
+    if found.anything() || !sys.capabilities()?.machine_owner && !found.leftover_pairs().is_empty() {
         return classic::down(sys, found);
     }
     ebpf_or_nothing(sys)?;
@@ -85,6 +117,22 @@ pub fn refusals(sys: &mut impl Sys, plan: &Plan) -> Result<Vec<Refusal>, Error> 
             refusals.extend(machine.refusals(plan, &[]));
             Ok(refusals)
         }
+    }
+}
+
+/// The config of the tap that is up in this network namespace, whatever its backend, as far as this process may look.
+///
+/// # Errors
+/// A system call that failed.
+pub fn file_of(sys: &mut impl Sys) -> Result<Option<String>, Error> {
+    if let Some(file) = classic_file(sys)? {
+        return Ok(Some(file));
+    }
+    let may = sys.capabilities()?;
+    if may.machine_owner && may.net_admin && (may.bpf || may.sys_admin) {
+        kernel::file_of(sys)
+    } else {
+        Ok(None)
     }
 }
 

@@ -62,8 +62,9 @@ enum Command {
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;
-    // A replay or a simulation may write many captures: the reader of one that hangs up must not end the others.
-    if !matches!(command, Command::Replay(_) | Command::Simulate(_) | Command::Bond(_)) {
+    // A replay or a simulation may write many captures: the reader of one that hangs up must not end the others. A run
+    // has interfaces to put back, whoever listens.
+    if !matches!(command, Command::Replay(_) | Command::Simulate(_) | Command::Bond(_) | Command::Run(_)) {
         // Where the signal cannot be set, printing to a closed pipe is an error that is handled.
         let _ = sys::process::default_sigpipe();
     }

@@ -3,6 +3,7 @@
 //! Reads arguments, listens for signals and prints; what carries frames is `engine::userspace`.
 
 use std::fmt::Write;
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -45,7 +46,7 @@ pub struct Args {
     quiet: bool,
 }
 
-/// Carries frames until SIGINT or SIGTERM, or until the time or the number of frames is over; prints the ledger.
+/// Carries frames until SIGINT, SIGTERM or SIGHUP, or until the time or the number of frames is over; prints the ledger.
 pub fn run(args: &Args) -> ExitCode {
     let options = match asked(args) {
         Ok(options) => options,
@@ -59,7 +60,7 @@ pub fn run(args: &Args) -> ExitCode {
         Ok(lock) => lock,
         Err(code) => return code,
     };
-    let stop = match sys::process::catch_stop_signals().map_err(|error| error.to_string()) {
+    let stop = match sys::process::count_stop_signals().map_err(|error| error.to_string()) {
         Ok(()) => Stop::new(true).map_err(|error| error.to_string()),
         Err(error) => Err(error),
     };
@@ -72,13 +73,18 @@ pub fn run(args: &Args) -> ExitCode {
     let mut tell = |event: Event<'_>| match event {
         Event::Ready(_) if args.quiet => {}
         Event::Ready(report) => {
-            advice.iter().for_each(|line| eprint!("{line}"));
-            eprint!("{report}");
-            eprintln!("{WARNING}");
+            advice.iter().for_each(|line| say(line));
+            say(format_args!("{report}{WARNING}\n"));
         }
         Event::Ledger(status) => {
-            eprintln!("{}", line(before.as_ref(), status, every));
+            say(format_args!("{}\n", line(before.as_ref(), status, every)));
             before = Some(status.clone());
+        }
+        Event::Waiting(bound) => {
+            let seconds = bound.as_secs_f64();
+            say(format_args!(
+                "frames leave the buffers of monitors, for {seconds:.1} s at most; Ctrl-C drops them\n"
+            ));
         }
     };
     match userspace::run(&mut sys::Linux::new(), &plan, &options, &stop, &mut tell) {
@@ -92,6 +98,12 @@ pub fn run(args: &Args) -> ExitCode {
         }
         Err(error) => output::fail(if error.is_refusal() { NO } else { TROUBLE }, error),
     }
+}
+
+/// Says something to stderr. Whether anybody listens is no reason to leave interfaces as they are.
+fn say(text: impl std::fmt::Display) {
+    use io::Write;
+    let _ = write!(io::stderr().lock(), "{text}");
 }
 
 /// What the arguments ask for, or everything that is wrong with them.

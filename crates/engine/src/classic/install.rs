@@ -56,7 +56,7 @@ pub fn prepare(
         let place = card::Place { role: port.role, is_virtual, xdp: false };
         let found = prepare::survey(sys, machine, port, link, place, true)?;
         interfaces.push(found.saved);
-        refusals.extend(found.refusals);
+        refusals.extend(found.refusals.into_iter().chain(found.of_root));
         notes.extend(found.notes);
     }
     if !refusals.is_empty() {

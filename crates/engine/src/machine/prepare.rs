@@ -23,8 +23,10 @@ const PLAIN_QDISCS: &[&str] = &["noqueue", "pfifo", "pfifo_fast", "bfifo"];
 pub struct Survey {
     /// What to save, and by that what to change.
     pub saved: SavedInterface,
-    /// Reasons to refuse.
+    /// Reasons to refuse, whatever is done with the root discipline.
     pub refusals: Vec<Refusal>,
+    /// Reasons to refuse where the root discipline has to go.
+    pub of_root: Vec<Refusal>,
     /// What cannot be had, and does no more harm than that.
     pub notes: Vec<String>,
 }
@@ -41,7 +43,8 @@ pub fn survey(
     place: Place,
     clsact: bool,
 ) -> Result<Survey> {
-    let mut found = Survey { saved: blank(link), refusals: Vec::new(), notes: Vec::new() };
+    let mut found =
+        Survey { saved: blank(link), refusals: Vec::new(), of_root: Vec::new(), notes: Vec::new() };
     offloads(sys, port, link, place, &mut found)?;
     if clsact {
         let kinds: Vec<String> = sys.qdiscs(link.index)?.into_iter().map(|qdisc| qdisc.kind).collect();
@@ -95,7 +98,8 @@ pub fn of_new_interfaces(
         }
         let is_virtual = card::is_virtual("", link.kind.as_deref());
         let place = Place { role: port.role, is_virtual, xdp: false };
-        refusals.extend(survey(sys, machine, port, link, place, clsact(port))?.refusals);
+        let found = survey(sys, machine, port, link, place, clsact(port))?;
+        refusals.extend(found.refusals.into_iter().chain(found.of_root));
     }
     Ok(refusals)
 }
@@ -156,7 +160,7 @@ fn egress(sys: &mut impl Sys, port: &Port, link: &Link, place: Place, found: &mu
     }
     let roots = qdiscs.iter().filter(|qdisc| qdisc.parent == sys::H_ROOT && qdisc.handle != 0);
     for root in roots {
-        found.refusals.push(Refusal {
+        found.of_root.push(Refusal {
             what: format!(
                 "port {}: {} has a queueing discipline of its own ({} {:x}:)",
                 port.name,

@@ -41,6 +41,14 @@ pub fn another(file: &str) -> Refusal {
     }
 }
 
+/// Why `run` is refused where a tap is up.
+pub fn live(file: &str) -> Refusal {
+    Refusal {
+        what: format!("{file} is up in this network namespace: every frame would pass twice"),
+        help: "`tapwright down` first".into(),
+    }
+}
+
 /// How each port of a plan is attached, in plan order.
 pub fn ports(plan: &Plan, choices: &[Choice]) -> Vec<PortReport> {
     let report = |(port, choice): (&plan::plan::Port, &Choice)| PortReport {

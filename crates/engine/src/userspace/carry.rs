@@ -145,7 +145,7 @@ pub fn carry(
     tell(Event::Ready(&report(plan, options, fitted)));
     run.carry(sys, options, stop, &ground, tell)?;
     // What is in a buffer when it is taken away is lost: it may leave first.
-    run.await_queues(sys, &ground)?;
+    run.await_queues(sys, &ground, stop, tell)?;
     run.ledger(sys, &ground)
 }
 
@@ -344,10 +344,20 @@ impl Run<'_> {
     }
 
     /// Waits until the buffers of monitors are empty, as long as that can take.
-    fn await_queues(&self, sys: &mut impl Sys, ground: &Ground) -> Result<()> {
+    fn await_queues(
+        &self,
+        sys: &mut impl Sys,
+        ground: &Ground,
+        stop: &Stop,
+        tell: &mut dyn FnMut(Event<'_>),
+    ) -> Result<()> {
         let begun = Instant::now();
         let bound = ground.drain_time(self.desk.plan);
-        while begun.elapsed() < bound && ground.queued(sys, self.desk.plan)? > 0 {
+        let mut told = false;
+        while !stop.hurried() && begun.elapsed() < bound && ground.queued(sys, self.desk.plan)? > 0 {
+            if !std::mem::replace(&mut told, true) {
+                tell(Event::Waiting(bound));
+            }
             // Nobody tells when a buffer is empty.
             std::thread::sleep(Duration::from_millis(2));
         }

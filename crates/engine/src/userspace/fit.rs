@@ -11,11 +11,9 @@ use std::time::Duration;
 
 use plan::Refusal;
 use plan::plan::{Plan, Port, PortId, Role, Sink};
-use sys::{
-    ClassicFilter, ClassicInsn, ClassicSpec, H_CLSACT, H_EGRESS, H_INGRESS, IFF_PROMISC, IFF_UP, Link,
-    Matcher, Result, Sys, SysError,
-};
+use sys::{H_EGRESS, H_INGRESS, IFF_PROMISC, IFF_UP, Link, Result, Sys, SysError};
 
+use super::guard::{self, Guard, Lets};
 use crate::machine::card::{self, Place};
 use crate::machine::report::Error;
 use crate::machine::saved::{Pair, SavedInterface};
@@ -24,24 +22,9 @@ use crate::machine::{gone_is_fine, pairs, prepare, queue};
 
 /// How long an interface with a carrier may take until its queues run; longer is said, and is no failure.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Preference and handle of the guards: the first to run.
-const FIRST: u16 = 1;
-/// The handle of clsact.
-const CLSACT: u32 = 0xffff_0000;
 /// `ENODEV`.
 const NO_DEVICE: i32 = 19;
-/// What a kernel says that has no such classifier or action: `ENOENT`, `EOPNOTSUPP`.
-const UNKNOWN_KINDS: [i32; 2] = [2, 95];
-/// `BPF_LD | BPF_W | BPF_ABS` of `SKF_AD_OFF + SKF_AD_MARK`, `BPF_JMP | BPF_JEQ | BPF_K`, `BPF_RET | BPF_K`.
-const LOAD_MARK: ClassicInsn = ClassicInsn { code: 0x20, jt: 0, jf: 0, k: 0xffff_f014 };
-const JUMP_IF: u16 = 0x15;
-const RETURN: u16 = 0x06;
-/// `TC_ACT_OK`, `TC_ACT_SHOT`.
-const OK: u32 = 0;
-const DROP: u32 = 2;
-
-/// What our frames bear where they pass a guard.
-pub const MARK: u32 = bpf::emit::OUR_MARK;
+pub use super::guard::MARK;
 
 /// What was decided before the first change.
 pub struct Decided {
@@ -56,18 +39,8 @@ pub struct Decided {
 /// Interfaces that have been fitted, and guards.
 pub struct Fitted {
     decided: Decided,
-    /// Interfaces with a guard on this parent, in the order in which they were put on.
+    /// In the order in which they were put on.
     guards: Vec<Guard>,
-}
-
-/// One filter that drops what it sees.
-#[derive(Clone, Copy, Debug)]
-struct Guard {
-    /// The side of clsact.
-    parent: u32,
-    ifindex: u32,
-    /// Whether clsact came with it, and goes with it.
-    made_clsact: bool,
 }
 
 /// Decides everything, and changes nothing; every reason to refuse.
@@ -97,14 +70,14 @@ pub fn decide(
         if port.queue.is_none() {
             // Frames are sent past the root discipline: whatever it is, it can stay.
             found.saved.root_qdisc = false;
-            found.refusals.retain(|refusal| refusal.what.contains("ingress queueing discipline"));
+            found.of_root.clear();
         }
         if port.role == Role::Monitor {
             // What is sent is finished, and as long as on a wire: no card has anything left to do.
             found.saved.features.clear();
             found.notes.clear();
         }
-        refusals.extend(found.refusals);
+        refusals.extend(found.refusals.into_iter().chain(found.of_root));
         decided.notes.extend(found.notes);
         if !may_change {
             refusals.extend(unfit(port, link, &found.saved, &mut decided.notes));
@@ -184,13 +157,8 @@ impl Fitted {
         let interfaces = self.decided.interfaces.clone();
         for (id, _, saved) in interfaces.iter().filter(|(id, ..)| plan.port(*id).role != Role::Watched) {
             let marked = plan.port(*id).queue.is_some();
-            let left = !saved.clsact && only_guards(sys, saved.index)?;
-            if left {
-                // Of a run that was killed.
-                gone_is_fine(sys.delete_qdisc(saved.index, H_CLSACT, CLSACT))?;
-            }
-            self.guard(sys, saved.index, H_EGRESS, marked, saved.clsact || left)?;
-            self.guard(sys, saved.index, H_INGRESS, false, false)?;
+            let sides = [(H_EGRESS, lets(marked)), (H_INGRESS, Lets::Nothing)];
+            self.guard(sys, &saved.name, saved.index, &sides, saved.clsact)?;
         }
         self.make_pairs(sys, plan)?;
         for (id, place, saved) in &interfaces {
@@ -226,10 +194,10 @@ impl Fitted {
         for (id, port) in plan.ports().filter(|(_, port)| port.role == Role::Virtual) {
             let (near, far) = (pairs::near_of_virtual(id), &port.interface);
             let [near_index, far_index] = [find(&links, &near)?.index, find(&links, far)?.index];
-            self.guard(sys, near_index, H_EGRESS, port.queue.is_some(), true)?;
-            self.guard(sys, near_index, H_INGRESS, false, false)?;
+            let sides = [(H_EGRESS, lets(port.queue.is_some())), (H_INGRESS, Lets::Nothing)];
+            self.guard(sys, &near, near_index, &sides, true)?;
             // Sniffers see what arrives; the host's own stack does not.
-            self.guard(sys, far_index, H_INGRESS, false, true)?;
+            self.guard(sys, far, far_index, &[(H_INGRESS, Lets::Nothing)], true)?;
             pairs::fit(sys, &near)?;
             sys.set_link_flags(near_index, IFF_UP, 0)?;
             sys.set_link_flags(far_index, IFF_UP, 0)?;
@@ -237,40 +205,17 @@ impl Fitted {
         Ok(())
     }
 
-    /// Puts a guard on. Where the kernel has no such classifier that is said, and is no failure.
+    /// Puts guards on an interface. Where the kernel has no such classifier that is said, and is no failure.
     fn guard(
         &mut self,
         sys: &mut impl Sys,
+        name: &str,
         ifindex: u32,
-        parent: u32,
-        but_marked: bool,
-        made_clsact: bool,
+        sides: &[(u32, Lets)],
+        make_clsact: bool,
     ) -> Result<()> {
-        let drop = ClassicInsn { code: RETURN, jt: 0, jf: 0, k: DROP };
-        let insns = if but_marked {
-            let ours = ClassicInsn { code: JUMP_IF, jt: 0, jf: 1, k: MARK };
-            vec![LOAD_MARK, ours, ClassicInsn { k: OK, ..drop }, drop]
-        } else {
-            vec![drop]
-        };
-        let spec = ClassicSpec {
-            chain: 0,
-            priority: FIRST,
-            handle: u32::from(FIRST),
-            replace: false,
-            with_clsact: made_clsact,
-            matcher: Matcher::Program { insns, direct: true },
-            class: 0,
-            // What counts drops (`act_gact`) is not in every kernel.
-            acts: Vec::new(),
-        };
-        match sys.add_classic(ifindex, parent, &spec) {
-            Ok(()) => self.guards.push(Guard { parent, ifindex, made_clsact }),
-            Err(error) if UNKNOWN_KINDS.contains(&error.errno) => self
-                .decided
-                .notes
-                .push(format!("the host's own stack is not kept away from interface {ifindex}: {error}")),
-            Err(error) => return Err(error),
+        if let Some(why) = guard::put_on(sys, ifindex, sides, make_clsact, &mut self.guards)? {
+            self.decided.notes.push(format!("the host's own stack is not kept away from {name}: {why}"));
         }
         Ok(())
     }
@@ -309,34 +254,15 @@ impl Fitted {
         let of_pairs: Vec<u32> = self.decided.pairs.iter().filter_map(near).collect();
         keep(pairs::delete(sys, &links, &of_pairs));
         for guard in self.guards.drain(..).rev() {
-            keep(gone_is_fine(take_off(sys, &guard)));
+            keep(gone_is_fine(guard::take_off(sys, &guard)));
         }
         first.map(|()| notes)
     }
 }
 
-/// Takes a guard off, and clsact with it where both came together and nobody else's filter is there by now: in one
-/// step, so that no empty clsact is left if we end here.
-fn take_off(sys: &mut impl Sys, guard: &Guard) -> Result<()> {
-    if guard.made_clsact && only_guards(sys, guard.ifindex)? {
-        return sys.delete_qdisc(guard.ifindex, H_CLSACT, CLSACT);
-    }
-    sys.delete_classic(guard.ifindex, guard.parent, 0, FIRST, u32::from(FIRST))
-}
-
-/// Whether clsact of an interface holds filters, and none but guards.
-fn only_guards(sys: &mut impl Sys, ifindex: u32) -> Result<bool> {
-    let mut found = Vec::new();
-    for parent in [H_EGRESS, H_INGRESS] {
-        found.extend(sys.classic_filters(ifindex, parent)?);
-    }
-    let ends_with_drop =
-        |insns: &[ClassicInsn]| insns.last().is_some_and(|it| (it.code, it.k) == (RETURN, DROP));
-    let ours = |it: &ClassicFilter| {
-        let place = (it.chain, it.priority, it.handle) == (0, FIRST, u32::from(FIRST));
-        place && matches!(&it.matcher, Matcher::Program { insns, direct: true } if ends_with_drop(insns))
-    };
-    Ok(!found.is_empty() && found.iter().all(ours))
+/// What the guard of an egress lets through: frames for a queueing discipline have to pass it.
+fn lets(marked: bool) -> Lets {
+    if marked { Lets::Marked } else { Lets::Nothing }
 }
 
 /// The buffers of monitors with a rate.
@@ -345,9 +271,8 @@ fn build_queues(sys: &mut impl Sys, plan: &Plan, links: &[Link]) -> Result<()> {
         let Some(capacity) = plan.port(*id).queue else { continue };
         let link = find(links, &pairs::egress_name(plan, *id))?;
         let sides = u16::try_from(plan.sides(sink).len()).unwrap_or(u16::MAX);
-        let fed_by = plan.hooks.iter().filter(|hook| hook.copies.iter().any(|copy| copy.sink == sink));
-        let from = fed_by.filter_map(|hook| find(links, &plan.port(hook.at.port).interface).ok());
-        let mtu = from.map(|link| link.mtu).chain([link.mtu]).max().unwrap_or(link.mtu);
+        let mtu_of = |name: &str| links.iter().find(|link| link.name == name).map(|link| link.mtu);
+        let mtu = queue::largest(plan, sink, link.mtu, mtu_of);
         queue::build(sys, link.index, mtu, capacity, sides)?;
     }
     Ok(())

@@ -9,6 +9,7 @@
 mod carry;
 mod counts;
 mod fit;
+mod guard;
 mod segments;
 mod stop;
 
@@ -21,9 +22,11 @@ use plan::plan::{Attach, Plan, Port};
 use sys::Sys;
 
 use crate::machine::pairs;
-use crate::machine::report::Error;
+use crate::machine::report::{self, Error};
 use crate::machine::survey::{self, Machine};
+use crate::tap;
 
+pub(crate) use guard::{find as guards, take_away};
 pub use stop::Stop;
 
 /// The oldest kernel whose packet sockets can leave out what the host sends (`PACKET_IGNORE_OUTGOING`).
@@ -62,6 +65,8 @@ pub enum Event<'a> {
     Ready(&'a RunReport),
     /// The ledger, now.
     Ledger(&'a Status),
+    /// Nothing comes in any more; what is in the buffers of monitors is given so long to leave.
+    Waiting(Duration),
 }
 
 /// What was set up.
@@ -96,15 +101,22 @@ pub fn run(
     stop: &Stop,
     tell: &mut dyn FnMut(Event<'_>),
 ) -> Result<Status, Error> {
-    let machine = Machine::read(sys)?;
+    let mut machine = Machine::read(sys)?;
     let mut refusals = of_the_machine(&machine);
     if refusals.is_empty() {
-        refusals = of_the_plan(plan, &machine);
+        refusals = of_the_plan(sys, plan, &machine)?;
     }
     if !refusals.is_empty() {
         return Err(Error::Refused(refusals));
     }
     let mut decided = fit::decide(sys, plan, &machine)?.map_err(Error::Refused)?;
+    let left = if machine.capabilities.net_admin { guards(sys, &machine.links)? } else { Vec::new() };
+    if !left.is_empty() {
+        let note = take_away(sys, &machine.links, &left)?;
+        machine = Machine::read(sys)?;
+        decided = fit::decide(sys, plan, &machine)?.map_err(Error::Refused)?;
+        decided.notes.extend(note);
+    }
     decided.notes.extend(survey::notes(plan, &machine));
     decided.notes.extend(plan.ports.iter().filter_map(attachment));
     let mut fitted = fit::apply(sys, plan, decided)?;
@@ -130,7 +142,7 @@ pub fn run(
 pub fn refusals(sys: &mut impl Sys, plan: &Plan) -> Result<Vec<Refusal>, Error> {
     let machine = Machine::read(sys)?;
     let mut refusals = of_the_machine(&machine);
-    refusals.extend(of_the_plan(plan, &machine));
+    refusals.extend(of_the_plan(sys, plan, &machine)?);
     if refusals.is_empty() {
         refusals.extend(fit::decide(sys, plan, &machine)?.err().unwrap_or_default());
     }
@@ -153,18 +165,28 @@ fn of_the_machine(machine: &Machine) -> Vec<Refusal> {
     refusals
 }
 
-/// Every reason why the interfaces here do not fit the plan.
-fn of_the_plan(plan: &Plan, machine: &Machine) -> Vec<Refusal> {
+/// Every reason why what is here does not fit the plan.
+fn of_the_plan(sys: &mut impl Sys, plan: &Plan, machine: &Machine) -> Result<Vec<Refusal>, Error> {
+    if let Some(file) = tap::file_of(sys)? {
+        return Ok(vec![report::live(&file)]);
+    }
     // How programs would be attached is nothing to refuse here: none are.
     let mut unattached = plan.clone();
     unattached.ports.iter_mut().for_each(|port| port.attach = Attach::Auto);
-    let left: Vec<String> = pairs::leftover(&machine.links).map(|link| link.name.clone()).collect();
     let mut refusals = machine.refusals(&unattached, &[]);
-    for name in left {
-        let what = format!("{name} is there: a tap is up here, or one was killed");
+    for link in pairs::leftover(&machine.links) {
+        let what = format!("{} is there: a tap is up here, or one was killed", link.name);
         refusals.push(Refusal::new(what, "`tapwright down` first"));
     }
-    refusals
+    for port in &plan.ports {
+        let Some(link) = machine.link(&port.interface).filter(|link| link.xdp.is_some()) else { continue };
+        let what = format!(
+            "port {}: {} has an XDP program, and packet sockets see no frame that it takes",
+            port.name, link.name
+        );
+        refusals.push(Refusal::new(what, format!("`ip link set {} xdp off` if nothing needs it", link.name)));
+    }
+    Ok(refusals)
 }
 
 /// What is said of a port that asks for a way of attaching.

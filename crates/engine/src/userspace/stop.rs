@@ -13,7 +13,7 @@ pub struct Stop(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     asked: AtomicBool,
-    /// Whether SIGINT and SIGTERM are heard too.
+    /// Whether signals are heard too.
     signals: bool,
     /// Wakes a run that waits for frames.
     wake: UnixStream,
@@ -21,8 +21,8 @@ struct Shared {
 }
 
 impl Stop {
-    /// A handle; with `signals` the run ends on SIGINT and SIGTERM too, if the process catches them
-    /// ([`sys::process::catch_stop_signals`]).
+    /// A handle; with `signals` the run ends on signals too, if the process counts them
+    /// ([`sys::process::count_stop_signals`]).
     ///
     /// # Errors
     /// `socketpair`.
@@ -43,6 +43,11 @@ impl Stop {
     /// Whether it was asked for.
     pub fn asked(&self) -> bool {
         self.0.asked.load(Ordering::SeqCst) || (self.0.signals && sys::process::stop_requested())
+    }
+
+    /// Whether it was asked for more than once, by signals: nothing is waited for any more.
+    pub fn hurried(&self) -> bool {
+        self.0.signals && sys::process::stop_requests() > 1
     }
 
     /// What can be read once it was asked for.
