@@ -22,7 +22,7 @@ use crate::replay::{self, Meter};
 /// Arguments of `simulate`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The config, whose [simulate] says what comes; or a plan as `check` prints it
+    /// The config, whose `[simulate]` says what comes; or a plan as `check` prints it
     file: PathBuf,
     /// What comes to a port, in place of what the config says of it: `a=cbr:90Mbit:1500`; may be repeated
     #[arg(long, value_name = "PORT=TRAFFIC")]

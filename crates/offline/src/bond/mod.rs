@@ -5,9 +5,9 @@
 //! A frame that is out of order in its own file is put where its time belongs, as far as the window and memory reach
 //! ([`Options::window_ns`]). No frame is ever lost, changed or removed.
 //!
-//! How it is fast: threads read ahead and find the records ([`intake`]); records that can be written as they are
-//! stay where they were read, and their headers are put right in place where they need it ([`records`]); the merge
-//! ([`merge`]) moves numbers only, and stretches of records are written from where they lie ([`sink`]).
+//! How it is fast: threads read ahead and find the records (`intake`); records that can be written as they are
+//! stay where they were read, and their headers are put right in place where they need it (`records`); the merge
+//! (`merge`) moves numbers only, and stretches of records are written from where they lie (`sink`).
 //!
 //! Memory does not grow with the length of an input; it is shared between the inputs, so that it does not grow with
 //! their number either. Never looks at a clock, never makes a system call other than on files.
