@@ -3,7 +3,8 @@
 //! One thread serves all sources. A round takes up to [`BATCH`] frames in the order in which the kernel got them, of all
 //! sources together; notes each where it is to go; and sends, all copies first. So a copy is on its way before the frame
 //! itself, whose answer can only come after both: no monitor sees an answer before what it answers. Then the memory of
-//! the frames goes back to the kernel. Nothing here waits for an output: what it does not take is counted.
+//! the frames goes back to the kernel. Copies wait for no output, frames themselves a moment: what an output does not
+//! take is counted.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -32,6 +33,10 @@ const LOOK: Duration = Duration::from_millis(100);
 const ROUNDS: u32 = 64;
 /// How long what has come may take to be carried once the run is to end.
 const DRAIN: Duration = Duration::from_secs(2);
+/// How long all outputs of a round together may be waited for, before frames that were to be passed count as lost.
+const PATIENCE: Duration = Duration::from_millis(2);
+/// Kernel memory for frames that were passed to a card and have not left it.
+const PASS_MEMORY: usize = 8 << 20;
 /// Kernel memory that a small frame takes for each of its octets while it waits in a buffer, at most.
 const MEMORY_TIMES: u64 = 16;
 
@@ -39,6 +44,8 @@ const MEMORY_TIMES: u64 = 16;
 const OVERRUN: &str = "overrun";
 const CUT: &str = "too-long";
 const SUPER: &str = "super-frame";
+/// It had come when the run ended, and nobody took it out any more.
+const LEFT: &str = "left";
 
 /// One place that frames come from.
 struct Source {
@@ -64,7 +71,9 @@ struct Out {
     buffered: bool,
     /// Feeds a sensor.
     is_sink: bool,
-    /// Frames that the kernel took, and those that it did not.
+    /// Is waited for: it took something when it was last asked to.
+    hopeful: bool,
+    /// Frames that the kernel took, and how often it did not take one.
     handed: u64,
     refused: u64,
 }
@@ -146,6 +155,7 @@ pub fn carry(
     run.carry(sys, options, stop, &ground, tell)?;
     // What is in a buffer when it is taken away is lost: it may leave first.
     run.await_queues(sys, &ground, stop, tell)?;
+    run.count_left()?;
     run.ledger(sys, &ground)
 }
 
@@ -183,11 +193,12 @@ fn outputs(plan: &Plan, links: &[sys::Link]) -> Result<(Vec<Out>, Vec<Way>)> {
         let mut open = |options: SendOptions| -> Result<()> {
             let sender = Sender::open(link.index, BATCH, options)?;
             let (is_sink, buffered) = (sink.is_some(), !options.bypass_queue);
-            outs.push(Out { port: id, sender, buffered, is_sink, handed: 0, refused: 0 });
+            outs.push(Out { port: id, sender, buffered, is_sink, hopeful: true, handed: 0, refused: 0 });
             Ok(())
         };
         let Some(capacity) = port.queue else {
-            open(SendOptions { bypass_queue: true, ..SendOptions::default() })?;
+            let buffer_bytes = if sink.is_some() { 0 } else { PASS_MEMORY };
+            open(SendOptions { bypass_queue: true, buffer_bytes, ..SendOptions::default() })?;
             continue;
         };
         let sides = sink.map_or(0, |sink| plan.sides(sink).len());
@@ -266,6 +277,7 @@ impl Run<'_> {
             rounds = 0;
             let now = Instant::now();
             if self.most.is_some_and(|most| self.judged >= most) {
+                // What has come beyond that is counted as left.
                 return self.shut();
             }
             if stop.asked() || end.is_some_and(|end| now >= end) {
@@ -324,6 +336,17 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Counts what has come and will not be carried any more.
+    fn count_left(&mut self) -> Result<()> {
+        self.count_overruns()?;
+        for (source, progress) in self.sources.iter().zip(&self.progress) {
+            if let Some(hook) = source.entering.or(source.leaving) {
+                self.desk.tally.lost_before(hook, LEFT, progress.put.saturating_sub(progress.taken));
+            }
+        }
+        Ok(())
+    }
+
     /// Takes what there is, up to a batch, and sends it. Gives how many frames were taken.
     fn round(&mut self) -> usize {
         let Self { desk, sources, progress, outs, order, cut, judged, most } = self;
@@ -332,10 +355,11 @@ impl Run<'_> {
         let mut taken = 0;
         {
             let mut waiting: Vec<Waiting<'_>> = outs.iter().map(|_| Waiting::default()).collect();
+            let mut patience = PATIENCE;
             let met = collect(desk, sources, progress, limit, &mut taken, &mut waiting);
-            send(desk, outs, order, &mut waiting);
+            send(desk, outs, order, &mut waiting, &mut patience);
             if let Some((hook, lent)) = met {
-                super_frame(desk, cut, hook, &lent, outs, order);
+                super_frame(desk, cut, hook, &lent, (outs, order), &mut patience);
             }
         }
         *judged += u64::try_from(taken).unwrap_or(0);
@@ -441,8 +465,8 @@ fn super_frame(
     cut: &mut Cut,
     hook: HookId,
     lent: &Lent<'_>,
-    outs: &mut [Out],
-    order: &[usize],
+    (outs, order): (&mut [Out], &[usize]),
+    patience: &mut Duration,
 ) {
     let known = lent.offload.segments.is_some_and(|it| cut.cut(lent.data, lent.offload.checksum, it));
     if !known {
@@ -453,7 +477,7 @@ fn super_frame(
     for (number, frame) in cut.frames().enumerate() {
         desk.judge(hook, frame, lent.time_ns, number, &mut waiting);
     }
-    send(desk, outs, order, &mut waiting);
+    send(desk, outs, order, &mut waiting, patience);
 }
 
 impl Desk<'_> {
@@ -492,8 +516,15 @@ impl Desk<'_> {
     }
 }
 
-/// Sends what waits, copies first, and puts right what was not sent.
-fn send(desk: &mut Desk<'_>, outs: &mut [Out], order: &[usize], waiting: &mut [Waiting<'_>]) {
+/// Sends what waits, copies first, and puts right what was not sent. An output that feeds no sensor is waited for, unless
+/// it took nothing at all when it was last asked to: what is down must not slow down the others.
+fn send(
+    desk: &mut Desk<'_>,
+    outs: &mut [Out],
+    order: &[usize],
+    waiting: &mut [Waiting<'_>],
+    patience: &mut Duration,
+) {
     // Frames that could not be passed to one of several ports count once.
     let mut failed: Vec<(HookId, u32)> = Vec::new();
     for index in order {
@@ -502,7 +533,9 @@ fn send(desk: &mut Desk<'_>, outs: &mut [Out], order: &[usize], waiting: &mut [W
             continue;
         }
         let (buffered, mut refused) = (out.buffered, 0);
-        out.sender.send(&waiting.frames, |number, errno| {
+        let mut none = Duration::ZERO;
+        let patience = if out.is_sink || !out.hopeful { &mut none } else { &mut *patience };
+        let in_vain = out.sender.send_within(patience, &waiting.frames, |number, errno| {
             refused += 1;
             let Origin { hook, copy, frame } = waiting.from[number];
             match copy {
@@ -514,8 +547,10 @@ fn send(desk: &mut Desk<'_>, outs: &mut [Out], order: &[usize], waiting: &mut [W
                 }
             }
         });
-        out.refused += refused;
-        out.handed += u64::try_from(waiting.frames.len()).unwrap_or(0) - refused;
+        let handed = u64::try_from(waiting.frames.len()).unwrap_or(0) - refused;
+        out.hopeful = handed > 0;
+        out.refused += refused + in_vain;
+        out.handed += handed;
     }
 }
 

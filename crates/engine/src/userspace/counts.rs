@@ -21,7 +21,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(30);
 pub struct Outputs {
     /// Frames that the kernel took.
     pub handed: u64,
-    /// Frames that it did not take, which the device may have counted as its own losses.
+    /// How often it did not take one, which the device may have counted as its own losses.
     pub refused: u64,
 }
 
