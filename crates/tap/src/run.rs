@@ -92,7 +92,9 @@ pub fn run(args: &Args) -> ExitCode {
             match (args.quiet, args.json) {
                 (true, _) => {}
                 (false, true) => output::print_json(&status),
-                (false, false) => output::print(&status),
+                (false, false) => {
+                    output::print(&status);
+                }
             }
             ExitCode::from(if status.unaccounted == 0 { YES } else { NO })
         }
