@@ -35,7 +35,7 @@ pub struct InputReport {
     pub file: String,
     /// The source its frames belong to: `a`, or `eth0:rx`.
     pub source: String,
-    /// Packets read.
+    /// Packets that came.
     pub packets: u64,
     /// Octets of those packets, as captured.
     pub bytes: u64,
@@ -110,7 +110,8 @@ impl fmt::Display for Report {
 
 /// What became of frames on the wires of hubs.
 fn hubs(hubs: &[HubCounts]) -> Table {
-    let titles = ["HUB", "PORT", "OFFERED", "DELIVERED", "DEFERRED", "COLLIDED", "GIVEN UP", "QUEUE FULL"];
+    let titles =
+        ["HUB", "PORT", "OFFERED", "DELIVERED", "DEFERRED", "LOST IN COLLISION", "GIVEN UP", "QUEUE FULL"];
     let mut table = Table::new(titles, 2);
     for hub in hubs {
         for port in &hub.ports {

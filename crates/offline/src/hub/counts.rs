@@ -14,7 +14,7 @@ pub struct HubCounts {
     pub name: String,
     /// Bits a second.
     pub speed_bits: u64,
-    /// Transmissions that overlapped with another, each counted.
+    /// Transmissions that overlapped with another, each counted: of stations most are tried again and arrive.
     pub collisions: u64,
     /// Of those, transmissions of stations that were cut after more than a slot: somebody did not listen.
     pub late_collisions: u64,
@@ -45,7 +45,8 @@ pub struct PortCounts {
     pub attempts: [u64; ATTEMPTS_MAX],
     /// The longest that a delivered frame took, from when it came until all others had it, nanoseconds.
     pub longest_ns: u64,
-    /// Frames that had to wait for a carrier before they were tried first.
+    /// Frames that were the first of their queue and heard another before they were tried first. What waits behind
+    /// another frame of its own port, or after a collision, is not among them.
     pub deferred: u64,
     /// Frames that the queue had no room for.
     pub overflow: u64,

@@ -32,7 +32,7 @@ fn bucket(value: u64) -> usize {
 
 /// The middle of a bucket.
 fn middle(bucket: usize) -> u64 {
-    let bucket = bucket as u64;
+    let bucket = super::count(bucket);
     let octave = (bucket >> OCTAVE).saturating_sub(1);
     let least = (bucket - (octave << OCTAVE)) << octave;
     least + ((1 << octave) >> 1)

@@ -57,6 +57,8 @@ pub struct Spec {
     pub sides: Vec<String>,
     /// Bits a second of wire that the port sends; `None`: nothing ever waits.
     pub rate_bits: Option<u64>,
+    /// Bits a second of the line under the port, where that is known: no rate above it helps unless the line is faster.
+    pub line_bits: Option<u64>,
     /// Frame bytes that may wait, one buffer a side.
     pub buffer_bytes: Option<u64>,
     /// What a frame takes on the wire of the port.
@@ -78,10 +80,12 @@ pub struct Measured {
 
 /// Looks on at one port.
 ///
-/// Times never go back within one kind of event; the kinds may be told in any order.
+/// Times are on a clock that begins at 0 with whatever is measured: all ports of a simulation share it. Times never go back within one kind of event; the kinds may be told in any order.
 #[derive(Clone, Debug)]
 pub struct PortMeter {
     spec: Spec,
+    /// Where the clock begins: 0, except for a load that is given with the times of a capture.
+    zero_ns: u64,
     from_ns: Option<u64>,
     until_ns: u64,
     sides: Vec<Side>,
@@ -135,7 +139,18 @@ impl PortMeter {
         let shadows = rate.and_then(|rate| Shadows::new(sides.len(), rate, spec.buffer_bytes));
         let all = Windows::new(spec.rate_bits);
         let depth = Depth::default();
-        Self { spec, from_ns: None, until_ns: 0, sides, all, depth, waiting: 0, shadows, series: None }
+        Self {
+            spec,
+            zero_ns: 0,
+            from_ns: None,
+            until_ns: 0,
+            sides,
+            all,
+            depth,
+            waiting: 0,
+            shadows,
+            series: None,
+        }
     }
 
     #[inline]
@@ -154,7 +169,7 @@ impl PortMeter {
     #[cold]
     fn begin(&mut self, at_ns: u64) {
         self.from_ns = Some(at_ns);
-        self.series = self.spec.plots.then(|| SeriesMeter::new(at_ns, &self.spec.sides));
+        self.series = self.spec.plots.then(|| SeriesMeter::new(self.zero_ns, &self.spec.sides));
     }
 
     /// A frame is to leave by the port: `frame_bytes` with tags and without FCS, `wire_bytes` as it takes on the wire.
@@ -220,14 +235,16 @@ impl PortMeter {
     }
 
     /// The numbers. Traffic was to come until `end_ns` (what is simulated, not until buffers are empty), or until the
-    /// last frame that was offered where that is later: that is what mean rates are over.
+    /// last frame that was offered where that is later: from 0 until then mean rates are taken, of all ports and sides
+    /// alike, whenever their first frame came. So a burst at the end is no rate that would go on.
     pub fn finish(mut self, end_ns: u64) -> Measured {
         self.all.finish();
         self.sides.iter_mut().for_each(|side| side.windows.finish());
         let last_ns = self.sides.iter().map(|side| side.last.0).max().unwrap_or(0);
         let until_ns = self.until_ns.max(end_ns);
         let from_ns = self.from_ns.unwrap_or(until_ns);
-        let span = Span { from_ns, load_until_ns: last_ns.max(end_ns).max(from_ns), until_ns };
+        let (zero_ns, load_until_ns) = (self.zero_ns, last_ns.max(end_ns).max(from_ns));
+        let span = Span { zero_ns, load_until_ns, until_ns };
         let buffer = self.spec.buffer_bytes;
         let mut total = Measures::default();
         let mut delays = Histogram::default();
@@ -246,18 +263,26 @@ impl PortMeter {
         total.queue = self.depth.report(until_ns, fullest, buffer);
         total.delay = delays.delay();
         let lasting = self.spec.rate_bits.is_none_or(|rate| total.offered.mean_bits <= rate);
-        let none = || self.spec.plots.then(|| SeriesMeter::new(from_ns, &self.spec.sides));
+        let none = || self.spec.plots.then(|| SeriesMeter::new(self.zero_ns, &self.spec.sides));
         let series = self.series.or_else(none).map(|series| series.finish(until_ns, &delays.curve()));
+        let cure = self.shadows.map(|mut shadows| shadows.finish(lasting));
+        // A port that lost nothing has shown that what it has is enough; the reserves of the cure may ask for more.
+        let has = self.spec.rate_bits.zip(buffer).filter(|_| total.lost_nothing());
+        let cure = match (cure, has) {
+            (Some(cure), Some((rate_bits, buffer_bytes))) => Some(cure.at_most(rate_bits, buffer_bytes)),
+            (cure, _) => cure,
+        };
         let report = PortReport {
             name: self.spec.name,
             rate_bits: self.spec.rate_bits,
+            line_bits: self.spec.line_bits,
             buffer_bytes: buffer,
             from_ns,
             until_ns,
             total,
             sides,
             bursts: self.all.bursts(),
-            cure: self.shadows.map(|mut shadows| shadows.finish(lasting)),
+            cure,
         };
         Measured { report, series }
     }
@@ -266,8 +291,8 @@ impl PortMeter {
 /// What is measured over.
 #[derive(Clone, Copy, Debug)]
 struct Span {
-    /// The first event.
-    from_ns: u64,
+    /// Where the clock begins.
+    zero_ns: u64,
     /// Until when traffic was to come.
     load_until_ns: u64,
     /// Until when anything happened.
@@ -276,7 +301,7 @@ struct Span {
 
 impl Span {
     const fn load_ns(self) -> u64 {
-        self.load_until_ns - self.from_ns
+        self.load_until_ns - self.zero_ns
     }
 }
 
@@ -317,7 +342,7 @@ impl Side {
 /// What a load would ask of a port: its rates, its microbursts, and what rate or buffer would lose nothing of it.
 ///
 /// Frames are told by when they come (nanoseconds, in order), their side, and their length (octets with tags, without
-/// FCS). No port is simulated: nothing is carried, dropped or waits in the report; compare [`Cure::buffer_bytes`] with
+/// FCS); mean rates are from the first frame to the last. No port is simulated: nothing is carried, dropped or waits in the report; compare [`Cure::buffer_bytes`] with
 /// the buffer that there is.
 ///
 /// ```
@@ -334,10 +359,28 @@ impl Side {
 pub fn of_load(spec: Spec, frames: impl IntoIterator<Item = (u64, u16, u32)>) -> PortReport {
     let framing = spec.framing;
     let mut meter = PortMeter::new(spec);
+    let mut frames = frames.into_iter().peekable();
+    meter.zero_ns = frames.peek().map_or(0, |(at_ns, ..)| *at_ns);
     for (at_ns, side, frame_bytes) in frames {
         meter.offered(at_ns, side, frame_bytes, framing.wire_bytes(frame_bytes));
     }
     meter.finish(0).report
+}
+
+/// A length in memory as a count. No machine has more than 2^64 octets.
+fn count(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+impl Cure {
+    /// No more than a port has that lost nothing.
+    fn at_most(self, rate_bits: u64, buffer_bytes: u64) -> Self {
+        Self {
+            rate_bits: Some(self.rate_bits.map_or(rate_bits, |rate| rate.min(rate_bits))),
+            buffer_bytes: self.buffer_bytes.min(buffer_bytes),
+            ..self
+        }
+    }
 }
 
 impl Losses {
@@ -349,6 +392,11 @@ impl Losses {
 }
 
 impl Measures {
+    /// Whether something left and nothing was lost: of a load alone that is not known.
+    const fn lost_nothing(&self) -> bool {
+        self.dropped.frames == 0 && self.carried.frames > 0
+    }
+
     /// Adds the counts of a side; rates, queues and delays do not add up.
     fn add(&mut self, side: &Self) {
         self.offered.frames += side.offered.frames;

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 /// Everything measured at one port.
 ///
-/// Times are nanoseconds on the clock of the events: virtual time from 0, or the time of a capture. Rates are of wire
+/// Times are nanoseconds on the clock of the events: virtual time, whose 0 is the first frame of all captures that are
+/// read, and the same for all ports; of a load alone, the times that it was given with. Rates are of wire
 /// bits; bytes are frame bytes (with tags, without FCS) where nothing else is said.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct PortReport {
@@ -14,6 +15,9 @@ pub struct PortReport {
     pub name: String,
     /// Bits a second of wire; `None`: nothing ever waits.
     pub rate_bits: Option<u64>,
+    /// Bits a second of the line under the port, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line_bits: Option<u64>,
     /// Frame bytes, one buffer a side; `None`: without end, or none.
     pub buffer_bytes: Option<u64>,
     /// The first event.
@@ -65,7 +69,7 @@ pub struct Load {
     pub bytes: u64,
     /// Bytes of wire.
     pub wire_bytes: u64,
-    /// Bits a second of wire, from the first event of the port until traffic was to end.
+    /// Bits a second of wire, from 0 until traffic was to end, whenever the port's first frame came.
     pub mean_bits: u64,
     /// The highest rate over any window of 1 ms (see [`Burst`] for which windows are looked at).
     pub peak_bits: u64,
@@ -136,7 +140,7 @@ pub struct Burst {
 }
 
 /// What would have lost nothing of this load. Both are sound, not only likely: with either the port model loses no
-/// frame of the same load. They are rounded up to four digits.
+/// frame of the same load. They are rounded up to four digits; of a port that lost nothing they are no more than it has.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Cure {
     /// The lowest rate that is enough with the buffer as it is: one of a series, [`Cure::rate_step_percent`] apart.

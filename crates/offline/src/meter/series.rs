@@ -118,7 +118,7 @@ impl SeriesMeter {
     fn find(&mut self, at_ns: u64) {
         let series = &mut self.series;
         let offset = at_ns.saturating_sub(series.from_ns);
-        while offset / series.width_ns >= BINS as u64 {
+        while offset / series.width_ns >= super::count(BINS) {
             series.sides.iter_mut().for_each(SideSeries::halve);
             halve(&mut series.peaks, u64::max);
             series.width_ns *= 2;

@@ -99,7 +99,7 @@ fn loads(ports: &[&PortReport]) -> Table {
     for port in ports {
         for (side, measures) in rows(port) {
             let dropped = measures.dropped;
-            let when = |at: Option<u64>| at.map_or(String::new(), |at| Time(at - port.from_ns).to_string());
+            let when = |at: Option<u64>| at.map_or(String::new(), |at| Time(at).to_string());
             table.row([
                 port.name.clone(),
                 side.to_owned(),
@@ -123,13 +123,18 @@ fn queues(ports: &[&PortReport]) -> Table {
     for port in ports {
         for (side, measures) in rows(port) {
             let queue = measures.queue;
-            let percent = queue.percent_of_buffer.map_or(String::new(), |percent| format!("{percent:.1} %"));
+            // Each side has a buffer of its own: of what all have waiting there is none to be a part of.
+            let all = std::ptr::eq(measures, &raw const port.total);
+            let percent = queue
+                .percent_of_buffer
+                .filter(|_| !all || port.sides.is_empty())
+                .map_or(String::new(), |percent| format!("{percent:.1} %"));
             table.row([
                 port.name.clone(),
                 side.to_owned(),
                 Bytes(queue.deepest_bytes).to_string(),
                 percent,
-                queue.deepest_at_ns.map_or(String::new(), |at| Time(at - port.from_ns).to_string()),
+                queue.deepest_at_ns.map_or(String::new(), |at| Time(at).to_string()),
                 Time(queue.waiting_ns).to_string(),
             ]);
         }
@@ -163,9 +168,7 @@ fn bursts(ports: &[&PortReport]) -> Table {
                 port.name.clone(),
                 Time(burst.window_ns).to_string(),
                 Rate(burst.peak_bits).to_string(),
-                burst
-                    .peak_at_ns
-                    .map_or(String::new(), |at| Time(at.saturating_sub(port.from_ns)).to_string()),
+                burst.peak_at_ns.map_or(String::new(), |at| Time(at).to_string()),
                 burst.exceeded.map_or(String::new(), |times| match times {
                     1 => "once".to_owned(),
                     times => format!("{times} times"),
@@ -182,7 +185,11 @@ fn cure(port: &PortReport) -> Option<String> {
     let Cure { rate_bits, buffer_bytes, lasting, .. } = port.cure?;
     let name = &port.name;
     let lossless = port.total.dropped.frames == 0;
-    let rate = rate_bits.map(|rate| Rate(rate).to_string());
+    let line = port.line_bits.filter(|line| port.rate_bits.is_some_and(|rate| rate >= *line));
+    let rate = rate_bits.map(|rate| match port.line_bits.filter(|line| rate > *line) {
+        Some(line) => format!("{} (on a line faster than its {})", Rate(rate), Rate(line)),
+        None => Rate(rate).to_string(),
+    });
     let buffer = format!("{} a side at this rate", Bytes(buffer_bytes));
     let mut text = match (lossless, rate, port.buffer_bytes) {
         (true, Some(rate), _) if buffer_bytes == 0 => {
@@ -198,9 +205,10 @@ fn cure(port: &PortReport) -> Option<String> {
         }
         (false, None, None) => format!("{name}: nothing would be lost with {buffer}\n"),
     };
-    if !lasting {
+    if !lasting && !port.total.lost_nothing() {
+        let line = if line.is_some() { ", all that its line takes" } else { "" };
         text += &format!(
-            "{name}: no buffer cures this for good: on average {} arrive, {} leave\n",
+            "{name}: no buffer cures this for good: on average {} arrive, {} leave{line}\n",
             Rate(port.total.offered.mean_bits),
             port.rate_bits.map_or_else(|| "all".to_owned(), |rate| Rate(rate).to_string()),
         );

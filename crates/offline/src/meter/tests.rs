@@ -18,6 +18,7 @@ fn spec(sides: usize, rate_bits: u64, buffer_bytes: u64) -> Spec {
         name: "ids".into(),
         sides: (0..sides).map(|side| format!("s{side}")).collect(),
         rate_bits: Some(rate_bits),
+        line_bits: None,
         buffer_bytes: Some(buffer_bytes),
         framing: Framing::NONE,
         cure: true,
@@ -85,7 +86,8 @@ fn a_report_is_what_brute_force_says() {
         let (measured, fates) = through(&frames, spec(sides, 70_000_000, 30_000));
         let report = measured.report;
         assert_eq!((report.from_ns, report.total.offered.frames), (frames[0].0, 2000));
-        let span = frames[1999].0 - frames[0].0;
+        // Means are from 0 on, though the first frame comes later.
+        let span = frames[1999].0;
         for side in (0..u16::try_from(sides).unwrap()).map(Some).chain([None]) {
             let measures = side.map_or(&report.total, |side| &report.sides[usize::from(side)].measures);
             let mine = |(frame, _): &(&Frame, &Fate)| side.is_none_or(|side| side == frame.1);
@@ -157,7 +159,7 @@ fn the_peak_of_each_millisecond_is_in_the_bin_where_it_began() {
     for millisecond in 0..10_000u64 {
         let from = 7_000_000 + millisecond * 1_000_000;
         let frames = (0..1000).filter(|number| (from..from + 1_000_000).contains(&at(*number))).count();
-        let bin = usize::try_from(millisecond * 1_000_000 / series.width_ns).unwrap();
+        let bin = usize::try_from((7_000_000 + millisecond * 1_000_000) / series.width_ns).unwrap();
         if let Some(most) = exact.get_mut(bin) {
             *most = (frames as u64 * 100).max(*most);
         }
@@ -197,6 +199,54 @@ impl Measures {
         self.queue.percent_of_buffer = percent;
         self
     }
+}
+
+/// A second of silence, and then 140 Mbit/s on 100 for a tenth of one: on average 13 Mbit/s.
+#[test]
+fn a_burst_at_the_end_is_no_load_that_goes_on_for_good() {
+    let frames: Vec<Frame> =
+        (0..1167).map(|number| (1_000_000_000 + number * 600_000 / 7, 0, 1500)).collect();
+    let report = through(&frames, spec(1, 100_000_000, 100_000)).0.report;
+    assert!(report.total.dropped.frames > 0);
+    assert!((12_000_000..13_000_000).contains(&report.total.offered.mean_bits), "{report}");
+    assert!(report.cure.unwrap().lasting && !report.to_string().contains("for good"), "{report}");
+    // Moments are told from 0, not from the first frame.
+    assert!(
+        report.total.dropped.first_ns > Some(1_000_000_000) && report.to_string().contains(" 1.0"),
+        "{report}"
+    );
+    assert!(report.to_string().lines().nth(1).unwrap().ends_with("1.100 s"), "{report}");
+    // The load alone, with the times of a capture: from its first frame.
+    let alone = of_load(spec(1, 100_000_000, 100_000), frames);
+    assert!((139_000_000..141_000_000).contains(&alone.total.offered.mean_bits), "{alone}");
+    assert!(!alone.cure.unwrap().lasting && alone.to_string().contains("for good"), "{alone}");
+}
+
+#[test]
+fn a_port_that_lost_nothing_is_asked_for_no_more_than_it_has() {
+    // 140 Mbit/s for as long as the buffer just holds, whatever the reserves of the cure say.
+    let frames: Vec<Frame> =
+        (0..100).map(|number| (number * 600_000 / 7, u16::from(number % 2 == 1), 1500)).collect();
+    let alone = of_load(spec(2, 100_000_000, 22_500), frames.iter().copied());
+    assert!(alone.cure.unwrap().buffer_bytes > 22_500 && alone.cure.unwrap().rate_bits > Some(100_000_000));
+    let report = through(&frames, spec(2, 100_000_000, 22_500)).0.report;
+    assert_eq!(report.total.dropped.frames, 0, "{report}");
+    let cure = report.cure.unwrap();
+    assert_eq!((cure.rate_bits, cure.buffer_bytes), (Some(100_000_000), 22_500));
+    let said = "ids: 100 Mbit/s with this buffer would be enough, and 22.50 kB a side at this rate\n";
+    assert!(report.to_string().ends_with(said), "{report}");
+}
+
+#[test]
+fn where_the_line_is_the_limit_it_is_named() {
+    let frames: Vec<Frame> = (0..1167).map(|number| (number * 600_000 / 7, 0, 1500)).collect();
+    let spec = Spec { line_bits: Some(100_000_000), ..spec(1, 100_000_000, 20_000) };
+    let text = through(&frames, spec).0.report.to_string();
+    let has = [
+        "Mbit/s (on a line faster than its 100 Mbit/s) with this buffer",
+        "100 Mbit/s leave, all that its line takes\n",
+    ];
+    assert!(has.iter().all(|part| text.contains(part)), "{text}");
 }
 
 /// Ninety and fifty on a hundred for half a second, and thirty and fifty: the tables.

@@ -45,7 +45,7 @@ struct Window {
 
 impl Window {
     fn new(step_ns: u64, rate_bits: Option<u64>) -> Self {
-        let window_ns = u128::from(step_ns) * STEPS as u128;
+        let window_ns = u128::from(step_ns.saturating_mul(super::count(STEPS)));
         let limit = rate_bits.map(|rate| u128::from(rate) * window_ns / 8_000_000_000);
         Self {
             step_ns,
@@ -97,7 +97,7 @@ impl Window {
     fn forget_before(&mut self, step: u64) {
         while self.len > 0 {
             let (old, octets) = self.ring[self.oldest];
-            let gone = old + STEPS as u64;
+            let gone = old + super::count(STEPS);
             if gone > step {
                 break;
             }
@@ -121,7 +121,7 @@ impl Window {
     }
 
     fn report(&self, limited: bool) -> Burst {
-        let window_ns = self.step_ns * STEPS as u64;
+        let window_ns = self.step_ns * super::count(STEPS);
         let limited = limited && self.limit >= FRAMES_MIN * FRAME_BYTES;
         let end_ns = (self.peak_step + 1).saturating_mul(self.step_ns);
         Burst {

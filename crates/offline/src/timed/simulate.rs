@@ -218,6 +218,7 @@ fn meters(plan: &Plan, simulation: &Simulation, look: Look) -> Vec<Option<PortMe
             name: plan.sink_name(id).to_owned(),
             sides: plan.sides(id).into_iter().map(|side| side.name).collect(),
             rate_bits: queue.map(|queue| queue.rate_bits),
+            line_bits: simulation.lines.iter().find(|line| line.port == port).map(|line| line.speed_bits),
             buffer_bytes: queue.map(|queue| queue.buffer_bytes),
             framing: simulation.framing,
             cure: true,

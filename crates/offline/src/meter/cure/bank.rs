@@ -5,7 +5,7 @@
 //!         would have lost| something waits| was empty before the last batch
 //!                        |  (kept by side)|  (so it holds that, by side)
 //! ```
-//! Frames are taken in batches, which count as come with their last frame: of at most a 128th of the buffer, or one
+//! Frames are taken in batches, which count as come with their last frame: of at most a 64th of the buffer, or one
 //! frame. What that hides is kept in reserve.
 
 use plan::units::{RATE_MAX, RATE_MIN};
@@ -16,7 +16,7 @@ use super::recent::Recent;
 /// How far the rates are apart.
 pub(super) const STEP_PERCENT: f64 = 2.5;
 /// A batch is at most this part of the buffer.
-const BATCH_PART: u64 = 128;
+const BATCH_PART: u64 = 64;
 /// A backlog below this is none: rounding.
 const NONE: f64 = 1e-3;
 
@@ -121,7 +121,7 @@ impl Bank {
     /// Forgets the fluids that would have lost something.
     #[allow(clippy::cast_precision_loss, reason = "buffers are far below 2^53")]
     fn judge(&mut self) {
-        let sides = self.recent.len() as u64;
+        let sides = crate::meter::count(self.recent.len());
         // A frame of each other side; and what a batch of several frames hides: how deep it was before the batch
         // ended, and how much less another side had to wait for it.
         let reserve = self.longest * (sides - 1) + self.merged + self.merged / 2;

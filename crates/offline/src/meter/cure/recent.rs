@@ -42,7 +42,7 @@ impl Recent {
             index % 2 == 1
         });
         let span = self.wire - self.points.front().map_or(0, |(wire, _)| *wire);
-        self.chunk = (span / (POINTS_MAX as u64 / 2)).max(1);
+        self.chunk = (span / (crate::meter::count(POINTS_MAX) / 2)).max(1);
     }
 
     /// At least as many frame octets as the last `wire` wire octets hold, by less than a chunk. Asks for what began

@@ -8,6 +8,7 @@ mod svg;
 
 use plan::units::{ShownRate, ShownSize};
 
+use super::count;
 use super::report::PortReport;
 use super::series::{PEAK_NS, Series, SideSeries};
 use super::show::Time;
@@ -100,7 +101,7 @@ struct Figure<'a> {
     report: &'a PortReport,
     series: &'a Series,
     curves: Vec<Curve>,
-    /// Nanoseconds since the first event.
+    /// Nanoseconds of virtual time.
     time: Axis,
     /// Nanoseconds that are shown.
     span: f64,
@@ -110,7 +111,7 @@ struct Figure<'a> {
 impl<'a> Figure<'a> {
     fn new(report: &'a PortReport, series: &'a Series, curves: Vec<Curve>, height: f64) -> Self {
         let bins = series.sides.first().map_or(0, |side| side.offered.len());
-        let span = (bins as u64).saturating_mul(series.width_ns) as f64;
+        let span = count(bins).saturating_mul(series.width_ns) as f64;
         let drawing = Drawing::new(WIDTH, height, &report.name);
         Self { drawing, report, series, curves, time: Axis::new(0.0, span, (LEFT, RIGHT)), span }
     }
@@ -128,10 +129,10 @@ impl<'a> Figure<'a> {
         let what = match dropped.first_ns {
             None => format!("{offered} frames offered, none lost"),
             Some(first) => format!(
-                "{offered} frames offered, {} lost ({:.2} %), the first after {}",
+                "{offered} frames offered, {} lost ({:.2} %), the first at {}",
                 dropped.frames,
                 dropped.percent,
-                Time(first - report.from_ns),
+                Time(first),
             ),
         };
         self.drawing.text(LEFT, 48.0, Anchor::Start, SMALL, &what);
@@ -192,7 +193,7 @@ impl<'a> Figure<'a> {
     /// Octets of each step as rates; the last step may be shorter.
     fn rate_of(&self, octets: &[u64]) -> Vec<f64> {
         let rate = |bins: &[u64]| {
-            let ns = (bins.len() as u64 * self.series.width_ns) as f64;
+            let ns = (count(bins.len()) * self.series.width_ns) as f64;
             bins.iter().sum::<u64>() as f64 * 8e9 / ns
         };
         octets.chunks(self.bins_a_step()).map(rate).collect()
@@ -236,7 +237,7 @@ impl<'a> Figure<'a> {
     /// The highest rate over a millisecond in each step, where steps are longer and these are clearly higher.
     fn peaks(&self) -> Option<Vec<f64>> {
         let bins = self.bins_a_step();
-        if bins as u64 * self.series.width_ns < 4 * PEAK_NS {
+        if count(bins) * self.series.width_ns < 4 * PEAK_NS {
             return None;
         }
         let rate = |octets: u64| octets as f64 * 8e9 / PEAK_NS as f64;
@@ -325,7 +326,7 @@ impl<'a> Figure<'a> {
         let most = levels.last().map_or(0.0, |(level, _)| highest(level)).max(1.0) * 1.08;
         let axis = self.panel(place, most, 1.0, "lost (frames)");
         self.stacked(&levels, bins, axis);
-        let width = Time(bins as u64 * self.series.width_ns);
+        let width = Time(count(bins) * self.series.width_ns);
         let x = RIGHT - 6.0;
         self.drawing.text(x, place.0 + 14.0, Anchor::End, SMALL, &format!("frames in each {width}"));
     }
@@ -354,14 +355,13 @@ impl<'a> Figure<'a> {
 
     fn first_loss(&mut self, top: f64, bottom: f64) {
         let Some(first) = self.report.total.dropped.first_ns else { return };
-        let after = first.saturating_sub(self.series.from_ns);
-        let x = self.time.place(after as f64);
+        let x = self.time.place(first.saturating_sub(self.series.from_ns) as f64);
         self.drawing.line((x, top), (x, bottom), FIRST_LOSS);
         let style = format!(
             " font-size=\"12\" fill=\"{LOSS}\" font-weight=\"bold\" \
              stroke=\"#fff\" stroke-width=\"3\" paint-order=\"stroke\""
         );
-        let text = format!("first loss {}", Time(after));
+        let text = format!("first loss {}", Time(first));
         let (x, anchor) =
             if x > f64::midpoint(LEFT, RIGHT) { (x - 5.0, Anchor::End) } else { (x + 5.0, Anchor::Start) };
         self.drawing.text(x, top + 14.0, anchor, &style, &text);

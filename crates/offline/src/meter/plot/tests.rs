@@ -37,7 +37,7 @@ fn a_figure_has_titles_units_a_legend_and_escaped_names() {
     let text = figure(&["a<", "b"], Some(100_000_000));
     let has = [
         "Monitor port &lt;ids&gt; &amp; &quot;co&quot;: 100Mbit, buffer 1MiB a side",
-        "1000 frames offered, 300 lost (30.00 %), the first after 700 ms",
+        "1000 frames offered, 300 lost (30.00 %), the first at 700 ms",
         ">a&lt;</text>",
         ">offered (Mbit/s)</text>",
         ">waiting (MB)</text>",
