@@ -33,6 +33,11 @@ pub struct Outputs {
     /// Every port that is sent a frame and has no target of its own gets `PORT.pcap` here, or
     /// `PORT.pcapng` where its link types mix; older files of these names are removed.
     pub dir: Option<PathBuf>,
+    /// Files that must be left alone, such as the config: where an output would overwrite one, all is refused.
+    pub kept: Vec<PathBuf>,
+    /// Where the caller is going to write `PORT.svg` for monitor ports. Nothing is written there, but names are held
+    /// against what is read, kept and written.
+    pub plots: Option<PathBuf>,
     /// Ports with a target of their own.
     pub ports: BTreeMap<PortId, Target>,
 }
@@ -341,7 +346,7 @@ pub(crate) fn names(dir: &Path, port: &str) -> [PathBuf; 2] {
 
 /// An output for each port that sends, by port; `None` where nobody asked for one.
 pub(crate) fn open(plan: &Plan, outputs: Outputs) -> Vec<Option<Output>> {
-    let Outputs { dir, mut ports } = outputs;
+    let Outputs { dir, mut ports, .. } = outputs;
     let place = |id| match (ports.remove(&id), &dir) {
         (Some(target), _) => Some(Place::Target(target)),
         (None, Some(dir)) if crate::ledger::sends(plan, id) => Some(Place::Dir(dir.clone())),

@@ -2,7 +2,7 @@
 //!
 //! Only looks at what paths lead to. Never opens a pipe or a device, which could wait for ever.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::path::{Path, PathBuf};
 
 use plan::plan::{Direction, Plan, Point, Role};
@@ -42,7 +42,8 @@ pub(crate) fn refusals_with(
         let help = "only one input can come from it: write the others to files";
         refusals.push(Refusal::new("standard input is read more than once", help));
     }
-    refusals.extend(outputs.dir.as_deref().and_then(no_directory));
+    let dirs = [&outputs.dir, &outputs.plots].into_iter().flatten();
+    refusals.extend(dirs.filter_map(|dir| no_directory(dir)));
     overlaps(plan, &files, outputs, &mut refusals);
     refusals
 }
@@ -94,7 +95,7 @@ fn unreadable(path: &Path) -> Option<Refusal> {
     Some(Refusal::new(what, "name a pcap or pcapng file that can be read, or `-` for standard input"))
 }
 
-/// Why captures cannot be written into a directory, where something else has its name.
+/// Why nothing can be written into a directory, where something else has its name.
 fn no_directory(dir: &Path) -> Option<Refusal> {
     let other = fs::metadata(dir).is_ok_and(|found| !found.is_dir());
     other.then(|| {
@@ -105,14 +106,16 @@ fn no_directory(dir: &Path) -> Option<Refusal> {
     })
 }
 
-/// Outputs that would destroy an input or each other, and those that nothing would be written to. Only
+/// Outputs that would destroy what is read or kept, or each other, and those that nothing would be written to. Only
 /// regular files can be destroyed.
 fn overlaps(plan: &Plan, files: &[&Path], outputs: &Outputs, refusals: &mut Vec<Refusal>) {
-    let files = files.iter().filter(|path| !is_standard(path) && path.is_file());
-    let read: Vec<PathBuf> = files.filter_map(|path| fs::canonicalize(path).ok()).collect();
-    let mut written: Vec<(PathBuf, &str)> = Vec::new();
+    let read = files.iter().map(|path| (*path, "is read"));
+    let kept = outputs.kept.iter().map(|path| (path.as_path(), "belongs to the config"));
+    let guarded: Vec<(&Path, &str)> =
+        read.chain(kept).filter(|(path, _)| !is_standard(path) && path.is_file()).collect();
+    let mut written: Vec<(PathBuf, PathBuf, &str)> = Vec::new();
     for (id, port) in plan.ports() {
-        let paths = match (outputs.ports.get(&id), &outputs.dir) {
+        let mut paths = match (outputs.ports.get(&id), &outputs.dir) {
             (Some(_), _) if !sends(plan, id) => {
                 let what = format!("port {} never sends a frame, so there is nothing to write", port.name);
                 refusals.push(Refusal::new(what, "leave it out"));
@@ -120,26 +123,49 @@ fn overlaps(plan: &Plan, files: &[&Path], outputs: &Outputs, refusals: &mut Vec<
             }
             (Some(Target::File(path)), _) => vec![path.clone()],
             (None, Some(dir)) if sends(plan, id) => names(dir, &port.name).to_vec(),
-            (Some(Target::Stream(..)), _) | (None, _) => continue,
+            (Some(Target::Stream(..)), _) | (None, _) => Vec::new(),
         };
+        if matches!(port.role, Role::Monitor | Role::Virtual) {
+            paths.extend(outputs.plots.iter().map(|dir| dir.join(format!("{}.svg", port.name))));
+        }
         for path in paths {
             let Some(place) = place(&path) else { continue };
             let shown =
                 if is_standard(&path) { "standard output".to_owned() } else { path.display().to_string() };
-            if read.contains(&place) {
-                let what = format!(
-                    "{shown}: would be overwritten with the frames of port {}, and is read",
-                    port.name
-                );
+            let lost = guarded.iter().find(|(other, _)| same_file(other, &path));
+            let same = |known: &&(PathBuf, PathBuf, &str)| known.0 == place || same_file(&known.1, &path);
+            if let Some((_, why)) = lost {
+                let what =
+                    format!("{shown}: would be overwritten with the frames of port {}, and {why}", port.name);
                 refusals.push(Refusal::new(what, "write to another file or directory"));
-            } else if let Some((_, other)) = written.iter().find(|(known, _)| *known == place) {
+            } else if let Some((_, _, other)) = written.iter().find(same) {
                 let what = format!("{shown}: is written for port {other} and for port {}", port.name);
                 refusals.push(Refusal::new(what, "name a file for each"));
             } else {
-                written.push((place, &port.name));
+                written.push((place, path, &port.name));
             }
         }
     }
+}
+
+/// Whether two names lead to one file that is there, be it by links of either kind.
+pub(crate) fn same_file(one: &Path, other: &Path) -> bool {
+    let (Ok(found), Ok(other_found)) = (fs::metadata(one), fs::metadata(other)) else { return false };
+    let same_path = || Some(fs::canonicalize(one).ok()? == fs::canonicalize(other).ok()?);
+    same_node(&found, &other_found) || same_path().unwrap_or(false)
+}
+
+/// Whether a file system has them as one, as it has hard links.
+#[cfg(unix)]
+fn same_node(one: &Metadata, other: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// Only paths tell here.
+#[cfg(not(unix))]
+fn same_node(_one: &Metadata, _other: &Metadata) -> bool {
+    false
 }
 
 /// Where a path leads, so that two of them can be told to be one. `None` for devices and pipes.

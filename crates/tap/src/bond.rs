@@ -103,7 +103,7 @@ fn print(report: &Report, json: bool, stdout_taken: bool) -> bool {
         // Where stderr cannot be written there is nobody to tell.
         let _ = io::stderr().lock().write_all(text.as_bytes());
     } else {
-        output::print(text);
+        return output::wrote(text);
     }
     true
 }

@@ -50,18 +50,18 @@ enum View {
 
 /// Checks a file, and prints its plan.
 pub fn run(args: &Args) -> ExitCode {
-    let Compiled { plan, mut advice, rule_files, simulation, .. } = match input::compiled(&args.file) {
+    let Compiled { plan, advice, rule_files, simulation, .. } = match input::compiled(&args.file) {
         Ok(read) => read,
         Err(code) => return code,
     };
-    if !args.read.is_empty() {
-        match of_captures(&plan, simulation, &args.read) {
-            Ok(more) => advice.extend(more),
-            Err(code) => return code,
-        }
-    }
     for piece in advice {
         eprint!("{piece}");
+    }
+    if !args.read.is_empty() {
+        match of_captures(&plan, simulation, &args.read) {
+            Ok(more) => more.iter().for_each(|piece| eprint!("{piece}")),
+            Err(code) => return code,
+        }
     }
     if args.here {
         match engine::refusals(&mut sys::Linux::new(), &plan) {
@@ -85,8 +85,7 @@ pub fn run(args: &Args) -> ExitCode {
     }
     let mut text = String::new();
     plan::text::print(&plan, &mut text).expect("writing to a String cannot fail");
-    output::print(text);
-    ExitCode::from(YES)
+    output::printed(text)
 }
 
 /// What captures say of the buffers of monitor ports. What is wrong with them has been said on stderr.
@@ -132,12 +131,8 @@ fn of_burst(port: &PortReport) -> Option<Advice> {
         .map(|side| format!("{} of {}", side.measures.dropped.frames, shown(&side.name)))
         .collect();
     let peaks = port.bursts.iter().map(|burst| {
-        let (us, mbit) = (burst.window_ns / 1000, burst.peak_bits / 1_000_000);
-        if us < 1000 {
-            format!("{mbit} Mbit/s for {us} us")
-        } else {
-            format!("{mbit} Mbit/s for {} ms", us / 1000)
-        }
+        let (us, peak) = (burst.window_ns / 1000, scaled(burst.peak_bits));
+        if us < 1000 { format!("{peak} for {us} us") } else { format!("{peak} for {} ms", us / 1000) }
     });
     let peaks: Vec<String> = peaks.collect();
     let mut cures = Vec::new();
@@ -171,13 +166,32 @@ fn of_burst(port: &PortReport) -> Option<Advice> {
     })
 }
 
+/// A rate of bits a second, to four digits.
+fn scaled(bits: u64) -> String {
+    const UNITS: [(&str, u64); 4] =
+        [("Gbit/s", 1_000_000_000), ("Mbit/s", 1_000_000), ("kbit/s", 1000), ("bit/s", 1)];
+    let (name, unit) = UNITS.into_iter().find(|(_, unit)| bits >= *unit).unwrap_or(("bit/s", 1));
+    let (whole, rest) = (bits / unit, bits % unit);
+    let digits = format!("{:03}", rest * 1000 / unit);
+    let decimals = match whole {
+        0..10 => 3,
+        10..100 => 2,
+        100..1000 => 1,
+        _ => 0,
+    };
+    match digits[..decimals].trim_end_matches('0') {
+        "" => format!("{whole} {name}"),
+        decimals => format!("{whole}.{decimals} {name}"),
+    }
+}
+
 /// The canonical text of each rule file; where there are several, each below its name.
 fn rules(files: &[RuleFile]) -> ExitCode {
     for file in files {
-        if files.len() > 1 {
-            output::print(format_args!("# {}\n", file.written));
+        let title = if files.len() > 1 { format!("# {}\n", file.written) } else { String::new() };
+        if !output::wrote(format_args!("{title}{}", file.parsed)) {
+            return ExitCode::from(TROUBLE);
         }
-        output::print(&file.parsed);
     }
     if files.is_empty() {
         eprintln!("no device names a file of pf rules");
@@ -196,8 +210,7 @@ fn listing(plan: &Plan, view: Option<View>) -> ExitCode {
         Ok(emitted) => {
             let mut text = String::new();
             bpf::listing::all(&mut text, plan, &emitted).expect("writing to a String cannot fail");
-            output::print(text);
-            ExitCode::from(YES)
+            output::printed(text)
         }
         Err(refusal) => output::fail(NO, refusal),
     }
@@ -205,13 +218,22 @@ fn listing(plan: &Plan, view: Option<View>) -> ExitCode {
 
 fn classic_listing(plan: &Plan) -> ExitCode {
     match bpf::classic::lower(plan) {
-        Ok(lowered) => {
-            output::print(bpf::classic::listing(plan, &lowered));
-            ExitCode::from(YES)
-        }
+        Ok(lowered) => output::printed(bpf::classic::listing(plan, &lowered)),
         Err(refused) => {
             let text: Vec<String> = refused.iter().map(|refused| refused.told(plan)).collect();
             output::fail(NO, text.join("\n"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_never_rounded_to_nothing() {
+        let shown = [0, 999, 672_000, 6_720_000, 137_249_000, 1_000_000_000].map(scaled);
+        let said = ["0 bit/s", "999 bit/s", "672 kbit/s", "6.72 Mbit/s", "137.2 Mbit/s", "1 Gbit/s"];
+        assert_eq!(shown, said);
     }
 }

@@ -22,6 +22,11 @@ pub fn plan(path: &Path) -> Result<(Plan, Vec<Advice>), ExitCode> {
 
 /// The same, with what is known of the rule files that it names.
 pub fn compiled(path: &Path) -> Result<Compiled, ExitCode> {
+    told(path).map(|(compiled, _)| compiled)
+}
+
+/// The same, and whether the file is a plan's own text.
+pub fn told(path: &Path) -> Result<(Compiled, bool), ExitCode> {
     let name = path.display().to_string();
     let octets = read(path, LONGEST).map_err(|error| {
         let help = "help: name a config file that can be read";
@@ -30,7 +35,8 @@ pub fn compiled(path: &Path) -> Result<Compiled, ExitCode> {
     let text = plan::utf8(&name, &octets).map_err(|problems| output::fail(NO, problems))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let files = |named: &str| named_file(&folder.join(named));
-    plan::compile_with(&name, text, &files).map_err(|problems| output::fail(NO, problems))
+    let compiled = plan::compile_with(&name, text, &files).map_err(|problems| output::fail(NO, problems))?;
+    Ok((compiled, plan::text::is_plan(text)))
 }
 
 /// The text of a file that a config or a rule file names. Of anything but a regular file there may be no end, or no

@@ -20,14 +20,26 @@ pub fn is_stdout(path: &Path) -> bool {
     STDOUT.iter().any(|known| path == Path::new(known))
 }
 
-/// Prints a result to stdout. A reader that went away is no error: nobody is left to tell.
+/// Prints a result to stdout; what went wrong is said on stderr.
 pub fn print(text: impl Display) {
+    let _: bool = wrote(text);
+}
+
+/// The same, and gives whether it went well. A reader that went away is no error: nobody is left to tell.
+pub fn wrote(text: impl Display) -> bool {
     let mut out = io::stdout().lock();
     if let Err(error) = write!(out, "{text}").and_then(|()| out.flush())
         && error.kind() != io::ErrorKind::BrokenPipe
     {
-        eprintln!("tapwright: cannot write to standard output: {error}");
+        fail(TROUBLE, format_args!("tapwright: cannot write to standard output: {error}"));
+        return false;
     }
+    true
+}
+
+/// Prints the last of a result that is a yes: the exit code.
+pub fn printed(text: impl Display) -> ExitCode {
+    ExitCode::from(if wrote(text) { YES } else { TROUBLE })
 }
 
 /// Prints a value as JSON, a line.

@@ -85,7 +85,7 @@ pub fn failed(error: ReplayError) -> ExitCode {
     }
 }
 
-/// Whether the ledger could be put into words.
+/// Whether the ledger could be put into words and printed.
 pub fn print(report: &Report, json: bool, stdout_taken: bool) -> bool {
     let text = match json.then(|| serde_json::to_string_pretty(report)) {
         None => report.to_string(),
@@ -99,7 +99,7 @@ pub fn print(report: &Report, json: bool, stdout_taken: bool) -> bool {
         // Where stderr cannot be written there is nobody to tell.
         let _ = io::stderr().lock().write_all(text.as_bytes());
     } else {
-        output::print(text);
+        return output::wrote(text);
     }
     true
 }
@@ -142,7 +142,8 @@ fn asked(compiled: &Compiled, args: &Args) -> Result<Asked, Vec<Refusal>> {
     let mut simulation = Simulation { traffic: Vec::new(), duration_ns: None, ..compiled.simulation.clone() };
     simulate::sources(plan, &args.source, &mut simulation, &mut refusals);
     let mut inputs = Vec::new();
-    let mut outputs = Outputs { dir: args.write_dir.clone(), ..Outputs::default() };
+    let kept = simulate::kept(compiled, &args.file);
+    let mut outputs = Outputs { dir: args.write_dir.clone(), kept, ..Outputs::default() };
     for word in &args.read {
         match input_of(plan, word) {
             Ok(input) => inputs.push(input),

@@ -49,16 +49,27 @@ pub struct Args {
 
 /// Simulates, and prints what was measured and the ledger.
 pub fn run(args: &Args) -> ExitCode {
-    let compiled = match input::compiled(&args.file) {
-        Ok(compiled) => compiled,
+    let (compiled, is_plan) = match input::told(&args.file) {
+        Ok(told) => told,
         Err(code) => return code,
     };
+    if is_plan {
+        eprintln!(
+            "note: {}: a plan has no [simulate], speeds or hubs: every line is infinitely fast; name the config for them",
+            args.file.display()
+        );
+    }
     let simulation = match asked(&compiled, args) {
         Ok(simulation) => simulation,
         Err(refusals) => return output::fail(NO, offline::ReplayError::Refused(refusals)),
     };
     let plan = &compiled.plan;
-    let outputs = Outputs { dir: args.write_dir.clone(), ..Outputs::default() };
+    let outputs = Outputs {
+        dir: args.write_dir.clone(),
+        kept: kept(&compiled, &args.file),
+        plots: args.plot.clone(),
+        ..Outputs::default()
+    };
     let mut meter = Meter::new(!args.quiet && io::stderr().is_terminal());
     let look = match (&args.plot, args.quiet) {
         (Some(_), _) => Look::Plots,
@@ -71,17 +82,23 @@ pub fn run(args: &Args) -> ExitCode {
     meter.clear();
     match result {
         Ok(simulated) => {
+            if !args.quiet && !replay::print(&simulated.report, args.json, false) {
+                return ExitCode::from(TROUBLE);
+            }
             if let Some(Err((file, error))) = args.plot.as_deref().map(|dir| plot(&simulated, dir)) {
                 return replay::failed(offline::ReplayError::Output(file, error));
             }
-            let Simulated { report, .. } = simulated;
-            if !args.quiet && !replay::print(&report, args.json, false) {
-                return ExitCode::from(TROUBLE);
-            }
-            replay::conclude(&report)
+            replay::conclude(&simulated.report)
         }
         Err(error) => replay::failed(error),
     }
+}
+
+/// The config and the rule files that it names, which no output may overwrite.
+pub fn kept(compiled: &Compiled, config: &Path) -> Vec<PathBuf> {
+    let folder = config.parent().unwrap_or(Path::new(""));
+    let rules = compiled.rule_files.iter().map(|file| folder.join(&file.written));
+    std::iter::once(config.to_owned()).chain(rules).collect()
 }
 
 /// Draws each port that was looked at.

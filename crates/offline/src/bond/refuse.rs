@@ -2,7 +2,7 @@
 //!
 //! Only looks at what paths lead to. Never opens a pipe or a device, which could wait for ever.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::path::Path;
 
 use plan::Refusal;
@@ -10,6 +10,7 @@ use plan::Refusal;
 use super::{Causal, INPUTS_MAX, Options};
 use crate::input::{Source, is_standard};
 use crate::output::Target;
+use crate::refuse::same_file;
 
 /// Every reason why these captures cannot be bonded like this. Empty where they can.
 pub fn refusals(inputs: &[Source], options: &Options, output: Option<&Target>) -> Vec<Refusal> {
@@ -75,27 +76,10 @@ fn unreadable(source: &Source) -> Option<Refusal> {
 
 /// Where the output would destroy an input. Only regular files can be destroyed.
 fn overwritten(inputs: &[Source], path: &Path) -> Option<Refusal> {
-    let output = fs::metadata(path).ok().filter(|found| !is_standard(path) && found.is_file())?;
-    let read = inputs.iter().filter_map(Source::rereadable).any(|input| {
-        let same_path = || Some(fs::canonicalize(input).ok()? == fs::canonicalize(path).ok()?);
-        let found = fs::metadata(input).ok();
-        found.is_some_and(|found| same_file(&found, &output)) || same_path().unwrap_or(false)
-    });
+    fs::metadata(path).ok().filter(|found| !is_standard(path) && found.is_file())?;
+    let read = inputs.iter().filter_map(Source::rereadable).any(|input| same_file(input, path));
     read.then(|| {
         let what = format!("{}: would be overwritten, and is read", path.display());
         Refusal::new(what, "write to another file")
     })
-}
-
-/// Whether two names lead to one file, as hard links do.
-#[cfg(unix)]
-fn same_file(one: &Metadata, other: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
-}
-
-/// Only paths tell here.
-#[cfg(not(unix))]
-fn same_file(_one: &Metadata, _other: &Metadata) -> bool {
-    false
 }

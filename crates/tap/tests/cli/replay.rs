@@ -282,3 +282,43 @@ fn wire_times(path: &Path) -> Vec<i128> {
     }
     times
 }
+
+#[test]
+fn no_output_overwrites_what_is_read_or_the_config() {
+    let dir = directory("replay-kept");
+    fs::create_dir(dir.join("out")).unwrap();
+    fs::write(dir.join("w.pcap"), pcap(&[(1, 1)])).unwrap();
+    fs::hard_link(dir.join("w.pcap"), dir.join("out/ids.pcap")).unwrap();
+    let ended = replay(&dir, "--read a=w.pcap --write-dir out");
+    assert_eq!(ended.code, Some(1));
+    let said = "out/ids.pcap: would be overwritten with the frames of port ids, and is read\n";
+    assert!(ended.stderr.starts_with(said), "{}", ended.stderr);
+    let config = fs::read(dir.join("tap.toml")).unwrap();
+    let ended = replay(&dir, "--read a=w.pcap --write ids=tap.toml");
+    assert_eq!(ended.code, Some(1));
+    let said = "tap.toml: would be overwritten with the frames of port ids, and belongs to the config\n";
+    assert!(ended.stderr.starts_with(said), "{}", ended.stderr);
+    assert_eq!(fs::read(dir.join("tap.toml")).unwrap(), config);
+    assert_eq!(fs::read(dir.join("w.pcap")).unwrap(), pcap(&[(1, 1)]));
+}
+
+#[test]
+fn frames_beyond_the_end_of_time_are_not_lost() {
+    let dir = directory("replay-time");
+    let rated =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/simulate.toml"));
+    fs::write(dir.join("tap.toml"), rated.unwrap()).unwrap();
+    fs::write(dir.join("a.pcapng"), pcapng(&[(0, 1), (i128::from(u64::MAX / 1000), 2)])).unwrap();
+    let capture = fs::read(dir.join("a.pcapng")).unwrap();
+    // The last packet's time becomes 2^64 - 1, in the units of its interface.
+    let data = [2; 60];
+    let at = capture.windows(60).rposition(|octets| octets == data).unwrap();
+    let mut far = capture;
+    far[at - 16..at - 8].fill(0xff);
+    fs::write(dir.join("a.pcapng"), far).unwrap();
+    let ended = replay(&dir, "--read a=a.pcapng --json");
+    assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
+    let json: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(json["inputs"][0]["packets"], 2);
+    assert_eq!(json["monitors"]["ids"]["sent"], 2, "{}", ended.stdout);
+}

@@ -121,7 +121,54 @@ fn every_mistake_is_named_at_once() {
     let said = refused("tap.toml", "--source a=cbr:1Mbit:60");
     assert!(said.starts_with("what comes to a never ends\nhelp: "), "{said}");
     fs::write(dir.join("plots"), "").unwrap();
-    let ended = simulate(&dir, "simulate.toml", "--duration 1ms --plot plots");
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""));
-    assert!(ended.stderr.starts_with("plots: cannot be written: "), "{}", ended.stderr);
+    let said = refused("simulate.toml", "--duration 1ms --plot plots");
+    assert!(said.starts_with("plots: is no directory\n"), "{said}");
+    // The config under the name of a plot, by another name of the same file.
+    fs::create_dir(dir.join("drawn")).unwrap();
+    fs::hard_link(dir.join("simulate.toml"), dir.join("drawn/ids.svg")).unwrap();
+    let said = refused("simulate.toml", "--duration 1ms --plot drawn");
+    assert!(said.starts_with("drawn/ids.svg: would be overwritten"), "{said}");
+    assert!(said.contains(", and belongs to the config\n"), "{said}");
+}
+
+#[test]
+fn what_did_not_come_is_not_counted() {
+    let dir = directory("simulate-ahead");
+    let mut capture = Vec::new();
+    let writer = PcapWriter::new(LinkType::ETHERNET, false, &mut capture);
+    for us in [0, 1000, 200_000] {
+        writer.packet(Timestamp(us * 1000), &Frame::ethernet(&[7; 60]).unwrap(), &mut capture).unwrap();
+    }
+    fs::write(dir.join("a.pcap"), capture).unwrap();
+    let json = simulate(&dir, "simulate.toml", "--source a=a.pcap --duration 100ms --json").stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let inputs = json["inputs"].as_array().unwrap();
+    let input = inputs.iter().find(|input| input["file"] == "a.pcap").unwrap();
+    assert_eq!((&input["packets"], &input["bytes"]), (&2.into(), &120.into()));
+}
+
+#[test]
+fn a_plan_says_what_it_does_not_have() {
+    let dir = directory("simulate-plan");
+    fs::write(dir.join("tap.plan"), tapwright(&dir, &["check", "simulate.toml"]).stdout).unwrap();
+    let ended = simulate(&dir, "tap.plan", "--source a=cbr:1Mbit:60 --duration 1ms");
+    assert_eq!(ended.code, Some(0));
+    assert!(
+        ended.stderr.starts_with("note: tap.plan: a plan has no [simulate], speeds or hubs"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_trouble() {
+    let dir = directory("simulate-full");
+    for words in [&["simulate", "simulate.toml", "--duration", "1ms"][..], &["check", "simulate.toml"]] {
+        let full = fs::File::create("/dev/full").unwrap();
+        let mut command = std::process::Command::new(super::binary());
+        let ended = command.args(words).current_dir(&dir).stdout(full).output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.code(), Some(2), "{said}");
+        assert!(said.contains("cannot write to standard output"), "{said}");
+    }
 }
