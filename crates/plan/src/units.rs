@@ -38,7 +38,7 @@ pub const RATE_MIN: u64 = 1_000;
 /// The fastest rate, bits a second.
 pub const RATE_MAX: u64 = 1_000_000_000_000;
 /// The largest buffer, octets: what a queueing discipline counts in 32 bits.
-pub const BUFFER_MAX: u64 = u32::MAX as u64;
+pub const BUFFER_MAX: u64 = (1 << 32) - 1;
 /// The buffer of a monitor port with a rate that names none: the chapter's 1 megabyte a side.
 pub const BUFFER_DEFAULT: u64 = 1 << 20;
 
@@ -123,7 +123,8 @@ pub struct ShownTime(pub u64);
 
 impl fmt::Display for ShownTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        show(f, self.0, &TIMES)
+        // The last of the units would do, but nobody writes 0 like that.
+        if self.0 == 0 { f.write_str("0s") } else { show(f, self.0, &TIMES) }
     }
 }
 
@@ -174,6 +175,7 @@ mod tests {
         assert_eq!(share("100%"), Ok(1_000_000));
         assert_eq!(share("100.1%"), Err(UnitError::Range));
         assert_eq!(share("0.00001%"), Err(UnitError::Fraction));
+        assert_eq!((ShownTime(0).to_string().as_str(), time("0s")), ("0s", Ok(0)));
         assert_eq!(ShownTime(90_000_000_000).to_string(), "90s");
     }
 
