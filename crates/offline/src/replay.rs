@@ -156,11 +156,14 @@ pub(crate) fn refusal(file: String, failure: output::Failure) -> ReplayError {
 
 pub(crate) fn input_report(plan: &Plan, feed: &Feed) -> InputReport {
     let reader = feed.reader();
+    // The next frame has been read, but did not come.
+    let ahead = feed.head().map_or(0, |(_, frame)| u64::try_from(frame.data.len()).unwrap_or(u64::MAX));
+    let frames_ahead = u64::from(feed.head().is_some());
     InputReport {
         file: feed.name.clone(),
         source: plan.source_name(plan.hook(feed.hook)),
-        packets: reader.packets(),
-        bytes: reader.bytes(),
+        packets: reader.packets().saturating_sub(frames_ahead),
+        bytes: reader.bytes().saturating_sub(ahead),
         offset: reader.offset(),
         out_of_order: feed.out_of_order,
         broken: feed.failure.as_ref().map(|failure| failure.said(reader)),

@@ -61,6 +61,18 @@ impl Pace {
         Moment { ns: u64::try_from(bits / rate).unwrap_or(u64::MAX), part }
     }
 
+    /// A span of chance, to the part of a nanosecond. What is longer than time ends with it.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "`as` keeps within the bounds of u64, and chance needs no more than 53 bits"
+    )]
+    pub(crate) fn span(&self, ns: f64) -> Moment {
+        let part = (ns.fract() * self.rate_bits as f64) as u64;
+        Moment { ns: ns as u64, part: part.min(self.rate_bits - 1) }
+    }
+
     /// A moment, and so much later. Time stops at its end, in 584 years.
     #[inline]
     pub(crate) fn after(&self, from: Moment, span: Moment) -> Moment {

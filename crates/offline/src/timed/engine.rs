@@ -22,6 +22,8 @@ use crate::replay::{PROGRESS, Progress, ReplayError, refusal};
 
 /// Verdicts on frames that are made are kept for so many of a source, at most.
 const VERDICTS_MAX: u32 = 1 << 16;
+/// And for so many of all sources together: 4 MiB.
+const VERDICTS_ALL: u32 = 1 << 20;
 
 /// All that takes part.
 pub(crate) struct Timed<'a> {
@@ -65,7 +67,8 @@ pub(crate) fn run(
 ) -> Result<Ended, ReplayError> {
     let Timed { plan, simulation, sources, mut stages, stage_of, meters, zero } = timed;
     let ports = ports(plan, simulation);
-    let known = sources.iter().map(|source| Known::of(plan, source)).collect();
+    let mut room = VERDICTS_ALL;
+    let known = sources.iter().map(|source| Known::of(plan, source, &mut room)).collect();
     let mut merge = Merge::new(stages.len() + sources.len());
     for (source, at) in sources.iter().zip(stages.len()..) {
         merge.set(at, source.time_ns());
@@ -150,12 +153,14 @@ struct Known {
 }
 
 impl Known {
-    fn of(plan: &Plan, source: &Source) -> Option<Self> {
+    /// Takes what it needs of `room`, where that is enough.
+    fn of(plan: &Plan, source: &Source, room: &mut u32) -> Option<Self> {
         let Source::Made(made) = source else { return None };
         let (flows, lengths) = made.variants();
         let frames = flows.saturating_mul(u32::from(lengths));
         let fits = frames <= VERDICTS_MAX && remembers_nothing(&plan.hook(made.hook()).program);
-        fits.then(|| Self {
+        *room = room.checked_sub(frames).filter(|_| fits)?;
+        Some(Self {
             lengths: u32::from(lengths),
             by_frame: vec![None; usize::try_from(frames).expect("32 bits fit")],
             verdicts: Vec::new(),

@@ -390,7 +390,8 @@ mod tests {
     fn frames(random: &mut Random, sides: usize, gap_ns: usize) -> Vec<(u64, u16, u32)> {
         let mut now = 0;
         let frame = |_| {
-            now += if random.one_in(50) { 40 * gap_ns } else { random.below(2 * gap_ns) } as u64;
+            let gap = if random.one_in(50) { 40 * gap_ns } else { random.below(2 * gap_ns) };
+            now += u64::try_from(gap).unwrap();
             (now, u16::try_from(random.below(sides)).unwrap(), length(random))
         };
         (0..3000).map(frame).collect()
@@ -402,7 +403,7 @@ mod tests {
     fn one_side_is_lindleys_recursion_exactly() {
         for seed in 0..20 {
             let mut random = Random::new(seed);
-            let rate = 50_000_000 + random.below(150_000_000) as u64;
+            let rate = 50_000_000 + u64::try_from(random.below(150_000_000)).unwrap();
             let frames = frames(&mut random, 1, 100_000);
             let mut port = Port::new(queue(rate, u64::MAX), Framing::ETHERNET, 1, 0);
             let left = through(&mut port, &frames);

@@ -23,6 +23,9 @@ const MILLION: u64 = 1_000_000;
 /// What [`Size::Mix`] is, in the order in which frames come: 7 of 60, 4 of 590 and 1 of 1514 octets.
 const MIX: [u8; 12] = [0, 1, 0, 0, 1, 0, 2, 0, 1, 0, 1, 0];
 const MIX_BYTES: [u32; 3] = [60, 590, 1514];
+/// The last moment at which a frame of a capture comes; what a capture says of later ones, only their order is kept of.
+/// 292 years, and as many again for lines and ports to send what waits: nothing is ever due at `NEVER`.
+const LATEST_NS: u64 = NEVER / 2;
 
 /// A source of frames for one hook.
 pub(crate) enum Source {
@@ -107,6 +110,7 @@ pub(crate) struct Made {
     hook: HookId,
     /// When the next frame comes.
     time_ns: u64,
+    /// The same to the part of a nanosecond; of what is on and off in turn, only the time on counts.
     next: Moment,
     until_ns: u64,
     pace: Pace,
@@ -142,7 +146,7 @@ impl Made {
             Pattern::Poisson { .. } => Rhythm::Exponential,
             Pattern::OnOff { on_ns, off_ns, .. } => Rhythm::OnOff {
                 from_ns: traffic.from_ns,
-                on_ns,
+                on_ns: on_ns.max(1),
                 period_ns: on_ns.saturating_add(off_ns).max(1),
             },
             Pattern::Constant { .. } | Pattern::Capture { .. } => Rhythm::Even,
@@ -204,22 +208,13 @@ impl Made {
     #[inline]
     fn step(&mut self, wire_bytes: u32) {
         match self.rhythm {
-            Rhythm::Even => {
+            Rhythm::Even | Rhythm::OnOff { .. } => {
                 let takes = self.pace.takes(wire_bytes);
                 self.next = self.pace.after(self.next, takes);
             }
             Rhythm::Exponential => {
                 let gap = chance::exponential(&mut self.random) * f64::from(wire_bytes) * self.octet_ns;
-                self.next = Moment::at(self.next.floor_ns().saturating_add(whole(gap)));
-            }
-            Rhythm::OnOff { from_ns, on_ns, period_ns } => {
-                let takes = self.pace.takes(wire_bytes);
-                self.next = self.pace.after(self.next, takes);
-                let spent = self.next.floor_ns().saturating_sub(from_ns);
-                if spent % period_ns >= on_ns {
-                    let periods = spent / period_ns + 1;
-                    self.next = Moment::at(from_ns.saturating_add(periods.saturating_mul(period_ns)));
-                }
+                self.next = self.pace.after(self.next, self.pace.span(gap));
             }
         }
     }
@@ -227,7 +222,13 @@ impl Made {
     /// A frame comes at the nanosecond in which its moment lies.
     #[inline]
     fn settle(&mut self) {
-        let at_ns = self.next.floor_ns();
+        let mut at_ns = self.next.floor_ns();
+        if let Rhythm::OnOff { from_ns, on_ns, period_ns } = self.rhythm {
+            // `next` stands still while it is off: what is left of one time on is there at the next.
+            let spent = at_ns.saturating_sub(from_ns);
+            let periods = (spent / on_ns).saturating_mul(period_ns);
+            at_ns = from_ns.saturating_add(periods).saturating_add(spent % on_ns);
+        }
         self.time_ns = if at_ns < self.until_ns { at_ns } else { NEVER };
     }
 
@@ -264,16 +265,6 @@ impl Length {
 #[allow(clippy::cast_precision_loss, reason = "chance needs no more than 53 bits")]
 fn octet_ns(rate_bits: u64) -> f64 {
     8e9 / rate_bits.max(1) as f64
-}
-
-/// The nearest whole number, within what 64 bits hold.
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "`as` keeps within the bounds of u64"
-)]
-fn whole(ns: f64) -> u64 {
-    ns.round() as u64
 }
 
 /// Frames of a capture.
@@ -344,7 +335,7 @@ impl Captured {
         let since = u128::try_from(time.0 - self.zero.0).unwrap_or_default();
         let since = since.saturating_mul(1000) / u128::from(self.speed_milli.max(1));
         let at_ns = self.from_ns.saturating_add(u64::try_from(since).unwrap_or(u64::MAX));
-        self.time_ns = at_ns.max(self.time_ns);
+        self.time_ns = at_ns.min(LATEST_NS).max(self.time_ns);
         if self.time_ns >= self.until_ns {
             self.time_ns = NEVER;
         }
