@@ -259,6 +259,9 @@ enum Value {
 }
 
 const STACK_OCTETS: usize = 512;
+/// The most octets that one call takes out of a frame: more than any place to put them has, and so few that asking
+/// costs nothing.
+const LOAD_MAX: usize = 1 << 16;
 
 struct Running<'a> {
     machine: &'a mut Machine,
@@ -585,7 +588,8 @@ impl<'a> Running<'a> {
     fn load_bytes(&mut self, helper: Helper) -> Result<Value, Trap> {
         const FAULT: i64 = -14;
         let (at, octets) = (self.number(Reg::R2)?, self.number(Reg::R4)?);
-        let octets = usize::try_from(octets).ok().filter(|n| *n > 0).ok_or(Trap::Argument(Reg::R4))?;
+        let octets = usize::try_from(octets).ok().filter(|n| (1..=LOAD_MAX).contains(n));
+        let octets = octets.ok_or(Trap::Argument(Reg::R4))?;
         let data = match (&self.input, helper) {
             (Input::Tc(skb), Helper::SkbLoadBytes) => &skb.data,
             (Input::Xdp(data), Helper::XdpLoadBytes) => data,

@@ -219,6 +219,17 @@ fn the_interpreter_stops_at_its_step_limit_and_outside_of_frames() {
     });
     let trap = Machine::default().run(&beyond, input()).unwrap_err();
     assert_eq!(trap.to_string(), "memory access outside of every region");
+    // A length that is negative is a huge one: it is refused before room is made for it.
+    let huge = program(|asm| {
+        asm.mov(Reg::R2, 0);
+        asm.mov(Reg::R3, Reg::R10);
+        asm.alu(Alu::Add, Reg::R3, -8);
+        asm.mov(Reg::R4, -1);
+        asm.call(Helper::SkbLoadBytes);
+        asm.exit();
+    });
+    let trap = Machine::default().run(&huge, input()).unwrap_err();
+    assert_eq!(trap, bpf::interp::Trap::Argument(Reg::R4));
 }
 
 fn reg() -> impl Strategy<Value = Reg> {
