@@ -73,7 +73,7 @@ pub fn run(args: &Args) -> ExitCode {
     let mut tell = |event: Event<'_>| match event {
         Event::Ready(_) if args.quiet => {}
         Event::Ready(report) => {
-            advice.iter().for_each(|line| say(line));
+            advice.iter().for_each(say);
             say(format_args!("{report}{WARNING}\n"));
         }
         Event::Ledger(status) => {
