@@ -106,7 +106,7 @@ fn first_problem(text: &str) -> String {
 
 #[test]
 fn limits_are_refused_one_above_and_taken_at() {
-    let (ports, list) = spans(1024);
+    let (ports, list) = spans(4096);
     let watch = |n: usize| {
         format!("[[device]]\nname='{n}'\nkind='watch'\ninterfaces=['w']\nmonitors=['m']\nvlans=[{n}]\n")
     };
@@ -114,12 +114,12 @@ fn limits_are_refused_one_above_and_taken_at() {
     let at = format!("{ports}{bond}interface='ng'\nspans=[{}]\n", list.replace("\"s0\", ", ""));
     assert_eq!(
         first_problem(&format!("{at}[[device]]\nname='c'\nkind='bond'\nspans=['s1']\ninterface='ng2'\n")),
-        "more than 1024 ports"
+        "more than 4096 ports"
     );
-    assert!(plan::compile("f", &at.replace("s0 = \"e0\"\n", "")).is_ok(), "1023 SPAN ports and the bond");
+    assert!(plan::compile("f", &at.replace("s0 = \"e0\"\n", "")).is_ok(), "4095 SPAN ports and the bond");
     let watches = |count| format!("[ports]\nm='e'\n{}", (0..count).map(watch).collect::<String>());
-    assert!(plan::compile("f", &watches(1024)).is_ok());
-    assert_eq!(first_problem(&watches(1025)), "more than 1024 devices");
+    assert!(plan::compile("f", &watches(2048)).is_ok());
+    assert_eq!(first_problem(&watches(2049)), "more than 2048 devices");
     let aggregate = |spans: usize, monitors: usize| {
         let names = |letter: char, count: usize| (0..count).map(move |n| format!("{letter}{n}"));
         let ports: String = names('s', spans)

@@ -23,7 +23,7 @@ use crate::rule_files::{self, Files};
 pub const TEXT_MAX: usize = 1 << 20;
 
 /// The most devices of one config.
-pub const DEVICES_MAX: usize = 1024;
+pub const DEVICES_MAX: usize = 2048;
 
 /// A value and the octets it came from.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -22,7 +22,7 @@ pub use nonsense::Nonsense;
 pub(crate) use nonsense::a as a_role;
 
 /// The most ports of one plan: ids have 16 bits, and each port may have two hooks.
-pub const PORTS_MAX: usize = 1024;
+pub const PORTS_MAX: usize = 4096;
 /// The most rules of one plan.
 pub const RULES_MAX: usize = 65_536;
 /// The most copies of one plan, counted by hook.
